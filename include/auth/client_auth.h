@@ -1,0 +1,65 @@
+/*
+ * client_auth.h - checks that a client is who it says: one login conversation as a state machine,
+ * bytes in, bytes out, verdict. No I/O.
+ *
+ * Messages of the pooler's side: AuthenticationCleartextPassword, -MD5Password, -SASL, -SASLContinue,
+ * -SASLFinal. The final AuthenticationOk is not written here: it is part of the welcome.
+ *
+ * SPDX-License-Identifier: ISC
+ */
+#ifndef PGWEIR_AUTH_CLIENT_AUTH_H
+#define PGWEIR_AUTH_CLIENT_AUTH_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "auth/scram.h"
+#include "base/buffer.h"
+#include "base/compiler.h"
+#include "base/secret.h"
+#include "wire/error_response.h"
+
+enum auth_method { AUTH_ANY, AUTH_TRUST, AUTH_PLAIN, AUTH_MD5, AUTH_SCRAM };
+
+enum auth_verdict {
+    AUTH_CONTINUE, /* send what was written and wait for the next message */
+    AUTH_ACCEPTED,
+    AUTH_REFUSED, /* the failure says what the client is told */
+};
+
+/* One PasswordMessage or SASL response may not be longer (a password of 65,530 bytes fits). */
+#define AUTH_MESSAGE_MAX 65540
+
+struct client_auth;
+
+/*
+ * `method` is what the configuration asks for; md5 becomes SCRAM where the stored secret is a
+ * verifier. `stored` is copied. A user that is not known (`known` false) goes through the same
+ * exchange as one that is, with a salt that is derived from the name and a secret of this process,
+ * and is refused at the end. SCRAM of a plain secret uses `iterations` and such a derived salt too,
+ * so that the derived keys can be cached in `key_cache` (borrowed until destroy).
+ */
+struct client_auth *client_auth_create(enum auth_method method, const char *user, bool known,
+                                       const struct secret *stored, uint32_t iterations,
+                                       struct scram_key_cache *key_cache) MUST_CHECK;
+
+/* Wipes and frees. */
+void client_auth_destroy(struct client_auth *auth);
+
+/* Starts the conversation: appends the first request, or decides at once (trust). */
+enum auth_verdict client_auth_begin(struct client_auth *auth, struct buffer *ret_bytes,
+                                    struct failure *ret_failure) MUST_CHECK;
+
+/* The body of the client's next 'p' message. */
+enum auth_verdict client_auth_respond(struct client_auth *auth, const uint8_t *body, size_t size,
+                                      struct buffer *ret_bytes, struct failure *ret_failure) MUST_CHECK;
+
+/*
+ * The keys learned from a client that proved by SCRAM that it knows the password behind a stored
+ * verifier: with them the pooler can log in to the server as that user. NULL otherwise (also when
+ * the verifier was derived from a plain secret).
+ */
+const struct scram_keys *client_auth_learned_keys(const struct client_auth *auth);
+
+#endif

@@ -1,0 +1,100 @@
+/*
+ * scram.h - SCRAM-SHA-256 (RFC 5802, RFC 7677) as PostgreSQL speaks it, both sides, without I/O.
+ *
+ * The messages are those inside SASLInitialResponse, SASLContinue, SASLResponse and SASLFinal.
+ * Passwords are prepared with SASLprep (RFC 4013) and used as they are where that fails, which is
+ * PostgreSQL's rule. Comparisons of keys take constant time. Channel binding comes with TLS.
+ *
+ * SPDX-License-Identifier: ISC
+ */
+#ifndef PGWEIR_AUTH_SCRAM_H
+#define PGWEIR_AUTH_SCRAM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/buffer.h"
+#include "base/compiler.h"
+#include "base/secret.h"
+
+#define SCRAM_MECHANISM      "SCRAM-SHA-256"
+#define SCRAM_KEY_SIZE       32
+#define SCRAM_SALT_SIZE      16   /* of the verifiers that we derive */
+#define SCRAM_SALT_MAX       1024 /* longest one accepted */
+#define SCRAM_ITERATIONS_MAX 1000000 /* a larger count from a server is refused, not computed */
+#define SCRAM_MESSAGE_MAX    8192
+
+/* ClientKey and ServerKey: enough to log in as the user. Wipe with OPENSSL_cleanse() after use. */
+struct scram_keys {
+    uint8_t client_key[SCRAM_KEY_SIZE], server_key[SCRAM_KEY_SIZE];
+};
+
+/* What a server stores about a password. */
+struct scram_verifier {
+    uint32_t iterations;
+    size_t salt_size;
+    uint8_t salt[SCRAM_SALT_MAX];
+    uint8_t stored_key[SCRAM_KEY_SIZE], server_key[SCRAM_KEY_SIZE];
+};
+
+/*
+ * Derived keys by (password, salt, iterations): PBKDF2 costs milliseconds, so it runs once for each
+ * combination and its outcome is kept. Bounded: the entry unused for longest goes first.
+ */
+struct scram_key_cache;
+struct scram_key_cache *scram_key_cache_create(size_t limit) MUST_CHECK;
+void scram_key_cache_destroy(struct scram_key_cache *cache);
+void scram_key_cache_derive(struct scram_key_cache *cache, const struct secret *password,
+                            const uint8_t *salt, size_t salt_size, uint32_t iterations,
+                            struct scram_keys *ret_keys);
+
+/* Which of the texts of a failed exchange belongs to the log; never shown to the peer. */
+typedef const char *scram_problem;
+
+/*
+ * The server side: we check a client. Zero the struct, set `verifier`, then feed the client's two
+ * messages. `reject` makes every proof fail (mock exchange for unknown users) at the same cost.
+ */
+struct scram_server {
+    struct scram_verifier verifier;
+    bool reject;
+    struct buffer client_first_bare, server_first; /* own */
+    char gs2_flag;                /* 'n' or 'y' */
+    char *nonce;                  /* owns; client's and server's part */
+    struct scram_keys learned;    /* client_key filled by a good final message */
+};
+
+/* Reads client-first-message, appends server-first-message. NULL, or why it was refused. */
+scram_problem scram_server_first(struct scram_server *scram, const uint8_t *message, size_t size,
+                                 struct buffer *ret_answer) MUST_CHECK;
+
+/* Reads client-final-message, appends server-final-message. After success `learned` has both keys. */
+scram_problem scram_server_final(struct scram_server *scram, const uint8_t *message, size_t size,
+                                 struct buffer *ret_answer) MUST_CHECK;
+void scram_server_release(struct scram_server *scram);
+
+/* The client side: we log in to a server, with a password or with keys learned from a client. */
+struct scram_client {
+    const struct secret *password;      /* borrows until release; or NULL and */
+    const struct scram_keys *keys;      /* borrows until release */
+    struct scram_key_cache *key_cache;  /* borrows until release; needed with a password */
+    char *nonce;                        /* owns */
+    struct buffer first_bare, server_first; /* own */
+    uint8_t server_signature[SCRAM_KEY_SIZE];
+    bool proof_sent;
+};
+
+/* Appends client-first-message. */
+void scram_client_first(struct scram_client *scram, struct buffer *ret_message);
+
+/* Reads server-first-message, appends client-final-message. */
+scram_problem scram_client_final(struct scram_client *scram, const uint8_t *message, size_t size,
+                                 struct buffer *ret_message) MUST_CHECK;
+
+/* Checks server-final-message: NULL if the server proved that it knows the verifier. */
+scram_problem scram_client_verify(struct scram_client *scram, const uint8_t *message,
+                                  size_t size) MUST_CHECK;
+void scram_client_release(struct scram_client *scram);
+
+#endif

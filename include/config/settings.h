@@ -1,0 +1,99 @@
+/*
+ * settings.h - the settings of the [pgbouncer] section, from settings.def.
+ *
+ * settings.def is the one place where a setting is described: name, type, default, when a change
+ * counts, whether it works already, and the text of the manual. From it come the struct below, the
+ * parser, SHOW CONFIG, SET, the sample ini and the manual page.
+ *
+ * SPDX-License-Identifier: ISC
+ */
+#ifndef PGWEIR_CONFIG_SETTINGS_H
+#define PGWEIR_CONFIG_SETTINGS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/buffer.h"
+#include "base/clock.h"
+#include "base/compiler.h"
+
+enum pool_mode { POOL_SESSION, POOL_TRANSACTION, POOL_STATEMENT };
+
+enum sslmode { SSLMODE_DISABLE, SSLMODE_ALLOW, SSLMODE_PREFER, SSLMODE_REQUIRE, SSLMODE_VERIFY_CA, SSLMODE_VERIFY_FULL };
+
+/* Words of auth_type. The methods that come with later issues are known words already. */
+enum auth_type { AUTH_TYPE_ANY, AUTH_TYPE_TRUST, AUTH_TYPE_PLAIN, AUTH_TYPE_MD5, AUTH_TYPE_CERT, AUTH_TYPE_HBA, AUTH_TYPE_SCRAM, AUTH_TYPE_LDAP, AUTH_TYPE_PAM };
+
+/*
+ * Types in settings.def and the C types of their fields:
+ *   BOOL  int-bool: bool        INT, OCTAL: int          UINT: uint32_t
+ *   TIME  seconds: usec_t       TEXT, FILE: char * (owns; NULL or "" when unset)
+ *   POOL_MODE, SSLMODE, AUTH_TYPE: the enums above
+ */
+#define SETTING_FIELD_BOOL      bool
+#define SETTING_FIELD_INT       int
+#define SETTING_FIELD_OCTAL     int
+#define SETTING_FIELD_UINT      uint32_t
+#define SETTING_FIELD_TIME      usec_t
+#define SETTING_FIELD_TEXT      char *
+#define SETTING_FIELD_FILE      char *
+#define SETTING_FIELD_POOL_MODE enum pool_mode
+#define SETTING_FIELD_SSLMODE   enum sslmode
+#define SETTING_FIELD_AUTH_TYPE enum auth_type
+
+struct settings {
+#define SETTING(name, type, default_text, when, state, doc) SETTING_FIELD_##type name;
+#include "config/settings.def"
+#undef SETTING
+};
+
+enum setting_when { SETTING_RELOAD, SETTING_RESTART };
+
+/* Does the setting have an effect yet? One that has not is accepted and warned about once. */
+enum setting_state { SETTING_WORKS, SETTING_LATER, SETTING_NO_EFFECT };
+
+struct setting {
+    const char *name;
+    const char *default_text; /* NULL: no default; such a value survives a [pgbouncer] header */
+    const char *doc;
+    enum setting_when when;
+    enum setting_state state;
+    int type; /* private */
+    size_t offset;
+};
+
+/* All settings, in the order of SHOW CONFIG. */
+extern const struct setting settings_table[];
+extern const size_t settings_count;
+
+/* NULL if there is none of that name (names are case-sensitive). */
+const struct setting *settings_find(const char *name);
+
+/* The known name nearest to a mistyped one, or NULL if none is near. */
+const char *settings_nearest(const char *name);
+
+/*
+ * Sets one value from its text. Returns false for a text that the type does not allow (`ret_expected`
+ * then says what would be, such as "an integer"); the old value stays.
+ */
+bool settings_set(struct settings *settings, const struct setting *setting, const char *text,
+                  const char **ret_expected) MUST_CHECK;
+
+/* The value as SHOW CONFIG prints it. Returns false for an unset one (NULL). */
+bool settings_print(const struct settings *settings, const struct setting *setting,
+                    struct buffer *ret_text) MUST_CHECK;
+
+/* All defaults; `settings` is uninitialised or zeroed before. */
+void settings_init(struct settings *settings);
+
+/* What a [pgbouncer] header does: back to the default, for every setting that has one. */
+void settings_reset(struct settings *settings);
+void settings_copy(struct settings *to, const struct settings *from);
+void settings_release(struct settings *settings);
+
+/* Words of the enums, as SHOW prints them; the readers ignore case and return false if unknown. */
+const char *pool_mode_name(enum pool_mode mode);
+bool pool_mode_read(const char *text, enum pool_mode *ret_mode) MUST_CHECK;
+
+#endif

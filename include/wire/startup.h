@@ -1,0 +1,76 @@
+/*
+ * startup.h - the untyped packets that a client may send first.
+ *
+ * PostgreSQL documentation, "Message Formats": StartupMessage, SSLRequest, GSSENCRequest,
+ * CancelRequest. Pure functions over bytes; nothing is allocated but what startup_release() frees.
+ *
+ * SPDX-License-Identifier: ISC
+ */
+#ifndef PGWEIR_WIRE_STARTUP_H
+#define PGWEIR_WIRE_STARTUP_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/compiler.h"
+#include "wire/error_response.h"
+
+/* PostgreSQL's own limit; a longer first packet is refused from its header (hostile row ST08). */
+#define STARTUP_PACKET_MAX 10000
+#define CANCEL_KEY_SIZE    8
+
+enum startup_kind {
+    STARTUP_MORE,   /* not enough bytes to tell; at most 8 are needed */
+    STARTUP_BROKEN, /* not a packet of this protocol; see the failure */
+    STARTUP_SSL_REQUEST,
+    STARTUP_GSS_REQUEST,
+    STARTUP_CANCEL_REQUEST,
+    STARTUP_MESSAGE, /* protocol 3.x */
+};
+
+struct startup_packet {
+    enum startup_kind kind;
+    size_t size;                         /* of the whole packet, known for all kinds but MORE, BROKEN */
+    unsigned minor_version;              /* of a STARTUP_MESSAGE */
+};
+
+/*
+ * Looks at the first bytes of a connection. The header alone (8 bytes) decides; the caller waits
+ * until packet.size bytes have come before it reads the body. A first byte that is not zero is a
+ * typed message and gives STARTUP_BROKEN as soon as it is seen, with the texts of errors.tsv.
+ */
+struct startup_packet startup_read_header(const uint8_t *bytes, size_t size,
+                                          struct failure *ret_failure);
+
+/* One parameter of a StartupMessage; both strings point into the packet. */
+struct startup_parameter {
+    const char *name, *value;
+};
+
+struct startup_parameters {
+    struct startup_parameter *items; /* owns the array; the texts borrow the packet */
+    size_t count;
+};
+
+/*
+ * Splits the body of a StartupMessage (the bytes after the version). Returns false, with the text
+ * of errors.tsv, if it is not zero-terminated exactly at its end or has a name without a value.
+ * `packet` must stay valid as long as the result.
+ */
+bool startup_read_parameters(const uint8_t *body, size_t size, struct startup_parameters *ret_parameters,
+                             struct failure *ret_failure) MUST_CHECK;
+void startup_parameters_release(struct startup_parameters *parameters);
+
+/*
+ * Walks a startup `options` string: "-c name=value", "-cname=value", "--name=value", separated by
+ * blanks, a backslash escapes the next character. Calls `accept` for each pair; `accept` returns
+ * false (having filled the failure) to refuse. Returns false with a failure for any other form,
+ * trailing blanks included.
+ */
+typedef bool startup_option_fn(void *argument, const char *name, const char *value,
+                               struct failure *ret_failure);
+bool startup_read_options(const char *options, startup_option_fn *accept, void *argument,
+                          struct failure *ret_failure) MUST_CHECK;
+
+#endif
