@@ -1,0 +1,50 @@
+/*
+ * client_login.h - the conversation until a client is ready for queries. Private to the room.
+ *
+ * SPDX-License-Identifier: ISC
+ */
+#ifndef PGWEIR_CLIENT_CLIENT_LOGIN_H
+#define PGWEIR_CLIENT_CLIENT_LOGIN_H
+
+#include "auth/client_auth.h"
+#include "client/client.h"
+#include "wire/collector.h"
+
+enum login_stage {
+    LOGIN_STARTUP,       /* waits for a startup packet */
+    LOGIN_AUTHENTICATING,
+    LOGIN_WELCOME,       /* authenticated; waits for the pool's first server login */
+};
+
+struct client_login {
+    struct collector incoming; /* owns */
+    struct client_auth *auth;  /* owns */
+    enum login_stage stage;
+    bool ssl_asked, gss_asked;
+};
+
+/* There is something to receive. */
+void client_login_readable(struct client *client);
+
+/* The pool's welcome is known, or its first login failed. */
+void client_login_waited(struct client *client);
+
+void client_login_deadline_passed(struct client *client);
+
+void client_login_destroy(struct client_login *login);
+
+/* Handles a whole StartupMessage. Ends with an authentication request sent, or a closed client. */
+void client_handle_startup(struct client *client, const uint8_t *packet,
+                           const struct startup_packet *header);
+
+/* Authentication succeeded: find the pool, then welcome(). In client_login.c. */
+void client_authenticated(struct client *client);
+
+/* Sends what a ready client gets to see, in one write, and hands over to the consumer. */
+void client_welcome(struct client *client);
+
+/* Acts on a verdict of the authentication. In client_login.c. */
+void client_handle_verdict(struct client *client, enum auth_verdict verdict,
+                           struct buffer *answer, const struct failure *failure);
+
+#endif

@@ -1,0 +1,187 @@
+/*
+ * pool.h - lends the server connections of one (database entry, server-side user) to clients.
+ *
+ * Every server is on exactly one of the pool's lists, that of its state. Clients that need a server
+ * wait in strict order of arrival; a grant posts the waiter's task, so nobody is woken from inside
+ * a call. Whoever changes something that may let a waiter go on calls pool_tend(); the work is done
+ * once per turn, from the run queue.
+ *
+ * Does not speak the protocol (server/) and does not know what clients do (relay/).
+ *
+ * SPDX-License-Identifier: ISC
+ */
+#ifndef PGWEIR_POOL_POOL_H
+#define PGWEIR_POOL_POOL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/buffer.h"
+#include "base/clock.h"
+#include "base/compiler.h"
+#include "base/hash.h"
+#include "config/config.h"
+#include "hosts/host_list.h"
+#include "net/deadline.h"
+#include "net/loop.h"
+#include "pool/stats.h"
+#include "server/server.h"
+#include "wire/error_response.h"
+#include "wire/parameters.h"
+
+struct pools;
+
+/* A database entry at run time. Made for each line of [databases], and from "*" on demand. */
+struct database {
+    const char *name;                     /* owns a reference */
+    const struct config_database *config; /* borrows the snapshot; owned if `automatic` */
+    struct pools *pools;                  /* borrows: the owner */
+    struct pool *members;                 /* hash by user */
+    struct pool *hungry;                  /* pools that wait for max_db_connections */
+    unsigned server_count;                /* sockets of all pools, logins and cancels included */
+    unsigned client_count;                /* from the startup packet on */
+    bool automatic;                       /* made from "*" */
+    bool console;                         /* the pseudo-database */
+    bool paused, disabled;
+    struct deadline idle; /* of an automatic entry that nobody uses */
+    UT_hash_handle hh;    /* member of pools->databases */
+};
+
+/* A user at run time: a client's login user, or the server-side user of pools, or both. */
+struct user {
+    const char *name;                 /* owns a reference */
+    const struct config_user *config; /* borrows the snapshot; NULL without a [users] line */
+    struct pool *members;             /* pools of this server-side user */
+    struct pool *hungry;              /* pools that wait for max_user_connections */
+    unsigned server_count, client_count;
+    bool has_learned_keys;
+    struct scram_keys learned_keys; /* from a client that logged in against a stored verifier */
+    UT_hash_handle hh;              /* member of pools->users */
+};
+
+/* What the settings, the entry and the user say together. Kept up to date by pools_refresh(). */
+struct pool_limits {
+    enum pool_mode mode;
+    unsigned pool_size;    /* 0: no limit */
+    unsigned reserve_size; /* 0: none */
+    unsigned min_size;
+    unsigned max_db_connections, max_user_connections; /* 0: no limit */
+    usec_t server_lifetime_us;                         /* 0: use once */
+    usec_t query_timeout_us, idle_transaction_timeout_us, transaction_timeout_us; /* 0: no limit */
+};
+
+/* A client's place in the queue; a member of the client, zeroed, with `task` filled in. */
+struct waiter {
+    struct waiter *next, *prev; /* member of pool->waiters while queued */
+    struct task task;           /* posted when the wait is over: read `server` and `failed` then */
+    struct server *server;      /* granted; the waiter must link it or give it back */
+    usec_t since_us;
+    bool queued;
+    bool for_welcome; /* waits for the first login of the pool, not for a server */
+    bool failed;      /* pool->login_failure tells why */
+};
+
+/* What a pool knows of its clients: that they are there. Members of struct client. */
+struct pool_client {
+    struct pool_client *next, *prev;
+};
+
+struct pool {
+    struct pools *pools;       /* borrows: the owner */
+    struct database *database; /* borrows: outlives the pool */
+    struct user *user;         /* borrows: outlives the pool; the server-side user */
+    struct pool_limits limits;
+
+    struct server *servers[SERVER_STATES]; /* owns; doubly linked, head is used next */
+    unsigned server_counts[SERVER_STATES];
+    unsigned cancel_count;   /* open connections that carry a cancel request */
+    unsigned cancels_queued; /* cancel requests that wait for such a connection */
+    struct waiter *waiters;
+    unsigned waiter_count;
+    struct pool_client *clients; /* logged in, or waiting for the welcome */
+    unsigned client_count;
+
+    struct host_list hosts;
+    bool welcome_known;
+    struct buffer welcome;             /* untracked ParameterStatus messages of the first login */
+    struct parameters welcome_values;  /* tracked ones */
+    bool retry_later;                  /* the last attempt failed: server_login_retry counts */
+    bool last_attempt_failed;          /* ... for a reason that clients are told at once */
+    struct failure login_failure;      /* why; for waiters that failed and for the fast refusal */
+    usec_t last_attempt_us;
+    usec_t last_lifetime_close_us;
+
+    struct pool_stats stats;
+    struct pool_stats_window window;
+
+    struct task tend;
+    struct deadline tend_later;
+    struct pool *next, *prev;               /* member of pools->all */
+    struct pool *user_next, *user_prev;     /* member of user->members */
+    struct pool *hungry_next, *hungry_prev; /* member of a hungry list */
+    struct pool **hungry_list;              /* which one; NULL if none */
+    struct deferred deferred;
+    bool closing;
+    UT_hash_handle hh; /* member of database->members */
+};
+
+/* Sockets to the server that count against the limits. */
+static inline unsigned pool_server_count(const struct pool *pool)
+{
+    unsigned count = pool->cancel_count;
+    for (int state = 0; state < SERVER_CLOSED; state++)
+        count += pool->server_counts[state];
+    return count;
+}
+
+enum take_result { TAKE_SERVER, TAKE_WAIT, TAKE_REFUSED };
+
+/*
+ * Asks for a server. TAKE_SERVER: `*ret_server` is ACTIVE and must be linked or given back.
+ * TAKE_WAIT: the caller queues with pool_wait(). TAKE_REFUSED: `ret_failure` says why.
+ */
+enum take_result pool_take(struct pool *pool, struct server **ret_server,
+                           struct failure *ret_failure) MUST_CHECK;
+
+/* Queues for a server, or for the welcome. The waiter's task is posted when the wait is over. */
+void pool_wait(struct pool *pool, struct waiter *waiter, bool for_welcome, usec_t since_us);
+
+/* Leaves the queue; fine if not queued. A server that was granted already is given back. */
+void pool_cancel_wait(struct pool *pool, struct waiter *waiter);
+
+/*
+ * Takes back a server that is unlinked. It is reset, checked, kept or closed as the rules say, and
+ * goes to the first waiter when it is clean. `settled`: nothing is owed and it is outside a
+ * transaction; otherwise it is closed with `reason`.
+ */
+void pool_give_back(struct pool *pool, struct server *server, bool settled, const char *reason);
+
+/* Closes a server in any state; it must not be linked. */
+void pool_close_server(struct pool *pool, struct server *server, const char *reason);
+
+/* A cancel request for the server is on its way (+1) or has ended (-1). */
+void pool_hold_for_cancel(struct pool *pool, struct server *server, int change);
+
+/* A connection that carries a cancel request has been opened (+1) or closed (-1). */
+void pool_count_cancel(struct pool *pool, int change);
+
+/* Something has changed: look after the pool, once, from the run queue. */
+void pool_tend(struct pool *pool);
+
+void pool_add_client(struct pool *pool, struct pool_client *client);
+void pool_remove_client(struct pool *pool, struct pool_client *client);
+
+/* Servers may not be lent now: PAUSE in force. */
+bool pool_is_paused(const struct pool *pool);
+
+/* Marks all servers as not to be used again (RECONNECT); those in login are closed with `reason`. */
+void pool_mark_close_needed(struct pool *pool, const char *reason);
+
+/* Closes all servers, linked ones excepted, and forgets the welcome. */
+void pool_close_servers(struct pool *pool, const char *reason);
+
+/* Recomputes the limits from the configuration in force. */
+void pool_refresh(struct pool *pool);
+
+#endif

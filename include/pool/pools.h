@@ -1,0 +1,122 @@
+/*
+ * pools.h - all databases, users and pools, and what concerns them together: look-ups, reload,
+ * PAUSE and shutdown.
+ *
+ * SPDX-License-Identifier: ISC
+ */
+#ifndef PGWEIR_POOL_POOLS_H
+#define PGWEIR_POOL_POOLS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "auth/scram.h"
+#include "base/compiler.h"
+#include "net/loop.h"
+#include "net/resolver.h"
+#include "pool/pool.h"
+#include "wire/parameters.h"
+
+enum shutdown_mode { SHUTDOWN_NONE, SHUTDOWN_WAIT_FOR_SERVERS, SHUTDOWN_WAIT_FOR_CLIENTS };
+
+/*
+ * A console command that waits for servers to go: PAUSE, PAUSE db, WAIT_CLOSE [db]. Each has its
+ * own condition and its own answer. A member of the console session, zeroed, with `task` filled in.
+ */
+enum drain_kind { DRAIN_PAUSE, DRAIN_CLOSE_NEEDED };
+
+struct drain {
+    enum drain_kind kind;
+    struct database *database; /* NULL: all */
+    struct task task;          /* posted when it is over; `resumed` tells how */
+    bool waiting;
+    bool resumed; /* a RESUME ended the pause before it was complete */
+    struct drain *next, *prev;
+};
+
+struct pools {
+    struct loop *loop;                 /* borrows */
+    struct resolver *resolver;         /* owns */
+    struct scram_key_cache *key_cache; /* owns */
+    struct tracked_names tracked;
+    struct database *databases; /* owns; hash by name */
+    struct user *users;         /* owns; hash by name */
+    struct pool *all;           /* owns */
+    unsigned pool_count;
+    struct pool *console; /* of the pseudo-database; member of `all` */
+    uint64_t last_id;     /* of clients and servers */
+    unsigned server_count;
+    bool paused;
+    enum shutdown_mode shutdown;
+    struct drain *drains;
+    struct deadline stats_deadline;
+};
+
+/* Needs a configuration in force. NULL, with the reason logged, if DNS cannot be set up. */
+struct pools *pools_create(struct loop *loop) MUST_CHECK;
+
+/* Closes every server. No client may be left. */
+void pools_destroy(struct pools *pools);
+
+/*
+ * Binds everything to the configuration that has just been put in force: limits, changed entries
+ * (their servers are marked), entries that are gone (their servers are closed; `removed` is called
+ * for each first, to close its clients). Afterwards nothing points into the old snapshot.
+ */
+typedef void database_removed_fn(void *argument, struct database *database);
+void pools_bind(struct pools *pools, database_removed_fn *removed, void *argument);
+
+/* Recomputes all limits, after the console's SET. */
+void pools_refresh(struct pools *pools);
+
+/* Closes all clients' servers of a database and drops its pools; KILL and removal. */
+void pools_drop_database_pools(struct pools *pools, struct database *database, const char *reason);
+
+/* Exactly this entry, or one made from "*" (if `create`); NULL if there is none. */
+struct database *pools_find_database(struct pools *pools, const char *name, bool create);
+
+/* The user object of a name, made on demand. The caller knows that the name is a known user. */
+struct user *pools_get_user(struct pools *pools, const char *name);
+
+/* The user object if it exists. */
+struct user *pools_find_user(const struct pools *pools, const char *name);
+
+/* The pool of the entry and the server-side user that goes with this login user. */
+struct pool *pools_get_pool(struct pools *pools, struct database *database, struct user *user);
+
+/* Clients come and go; an automatic entry without use is dropped later. */
+void database_count_client(struct database *database, int change);
+
+/* Effective limits for clients; 0: no limit. `user` is the login user and may be NULL. */
+unsigned database_max_clients(const struct database *database);
+unsigned user_max_clients(const struct user *user);
+usec_t client_query_wait_timeout_us(const struct database *database, const struct user *user);
+usec_t client_idle_timeout_us(const struct user *user);
+
+/* Effective sizes of an entry, as SHOW DATABASES prints them. */
+unsigned database_pool_size(const struct database *database);
+unsigned database_min_pool_size(const struct database *database);
+unsigned database_reserve_pool_size(const struct database *database);
+usec_t database_server_lifetime_us(const struct database *database);
+unsigned database_max_connections(const struct database *database);
+unsigned user_max_connections(const struct user *user);
+
+/* PAUSE and RESUME; a NULL database means all. The caller has checked that it makes sense. */
+void pools_pause(struct pools *pools, struct database *database);
+void pools_resume(struct pools *pools, struct database *database);
+
+/* Waits until no server is left (PAUSE) or none is close_needed (WAIT_CLOSE). */
+void pools_wait_for_drain(struct pools *pools, struct drain *drain, enum drain_kind kind,
+                          struct database *database);
+void pools_cancel_drain(struct pools *pools, struct drain *drain);
+
+/* A server has come, gone or changed: waiting drains may be complete. Called by pool.c. */
+void pools_check_drains(struct pools *pools);
+
+/* A new unique number, for clients and servers alike. */
+uint64_t pools_next_id(struct pools *pools);
+
+/* The settings in force for new sockets. */
+struct socket_options pools_socket_options(void);
+
+#endif

@@ -1,0 +1,89 @@
+/*
+ * session.h - a client that is ready for queries, and the server that it is linked to.
+ *
+ *   IDLE     no server; the client may be read
+ *   WAITING  in the pool's queue; what it sent is in the stash, and it is not read
+ *   SYNCING  linked; our own SET runs so that the server has the client's parameters; not read
+ *   LINKED   bytes pass both ways
+ *
+ * IDLE -> LINKED directly when a server is free and its parameters fit. What is true in every state:
+ *   - the stash is empty unless WAITING or SYNCING;
+ *   - a client that is not read is read again by whoever changes the state (client->task);
+ *   - a server is released only at message boundaries of both streams, with nothing owed.
+ *
+ * SPDX-License-Identifier: ISC
+ */
+#ifndef PGWEIR_RELAY_SESSION_H
+#define PGWEIR_RELAY_SESSION_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/buffer.h"
+#include "client/client.h"
+#include "server/server.h"
+#include "wire/frame.h"
+
+enum session_state { SESSION_IDLE, SESSION_WAITING, SESSION_SYNCING, SESSION_LINKED };
+
+struct session {
+    struct client *client; /* borrows: owned by it */
+    struct buffer stash;   /* owns; bytes of the client that wait for a server */
+    uint64_t body_left;    /* of the client's message that is passing through */
+    enum session_state state;
+    bool dropping;     /* that body goes nowhere */
+    bool notified;     /* has had the notice of query_wait_notify in this wait */
+    uint8_t held_size; /* bytes of a message header that was cut by a read */
+    uint8_t held[FRAME_HEADER_SIZE - 1];
+};
+
+/* Takes over a client that has logged in; `bytes` came behind its login. */
+void session_start(struct client *client, const uint8_t *bytes, size_t size);
+
+/* A cancel request for a client that waits for a server: its query is given up. */
+void session_cancel_wait(struct session *session);
+
+/* ---- private to the room ---- */
+
+static inline struct session *session_of(const struct client *client)
+{
+    return client->session;
+}
+
+/* Ends the session: the server is given back or closed, the client is told and closed. */
+void session_close(struct session *session, const char *reason, const char *message);
+
+/* The linked server is lost or not to be trusted: it is closed, and the client with it. */
+void session_lose_server(struct session *session, const char *reason);
+
+/*
+ * Finds a server for the message at hand. Returns true if the session is LINKED now. Otherwise it
+ * waits (the caller stashes what it has) or has been closed.
+ */
+bool session_obtain_server(struct session *session);
+
+/* Our own SET has been answered: the client's bytes may go. */
+void session_synced(struct session *session);
+
+/* Gives the server back, if the mode and the state of both streams allow it. */
+void session_release_if_settled(struct session *session);
+
+/* A query begins; sets the clocks, counters and limits. */
+void session_begin_query(struct session *session);
+
+/* The server is ready for the next query. */
+void session_end_query(struct session *session, char transaction_status);
+
+/* Reads the client as far as it may be read now (from_client.c). */
+void session_read_client(struct session *session);
+
+/* Handles bytes of the client that are in memory already. */
+void session_take_client_bytes(struct session *session, const uint8_t *bytes, size_t size);
+
+/* Reads the linked server (from_server.c). */
+void session_read_server(struct session *session);
+
+struct slab;
+struct slab *session_slab(void);
+
+#endif

@@ -1,0 +1,63 @@
+/*
+ * answers.h - the queue of answers that a server still owes.
+ *
+ * One small entry for each message that will be answered, in the order of sending: the message's
+ * type byte, and whether the answer is swallowed instead of forwarded. This one mechanism carries
+ * pipelines, the extended protocol, COPY and the pooler's own statements.
+ *
+ * What must stay true (PostgreSQL documentation, "Message Flow"; PostgresMain() for the details):
+ *   - a Query and a FunctionCall are answered up to their ReadyForQuery, a Sync by ReadyForQuery;
+ *   - after an error in the extended protocol the server skips everything up to the next Sync,
+ *     simple queries too; so everything up to the Sync in the queue is dropped, or `skipping` holds
+ *     until the client sends one;
+ *   - while the server reads COPY data it ignores Sync, and answers any other message than CopyData,
+ *     CopyDone and CopyFail with an error that ends the COPY;
+ *   - CopyDone and CopyFail outside COPY are ignored and not answered.
+ *
+ * SPDX-License-Identifier: ISC
+ */
+#ifndef PGWEIR_SERVER_ANSWERS_H
+#define PGWEIR_SERVER_ANSWERS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/compiler.h"
+
+#define ANSWERS_INLINE 16
+
+/* A zeroed struct is an empty queue. */
+struct answers {
+    uint8_t *entries; /* owns; NULL while `inline_entries` is enough. A ring of `capacity` */
+    uint32_t head, count;
+    uint32_t capacity; /* a power of two, or 0 while inline */
+    bool skipping;     /* the server skips everything until the next Sync is sent */
+    bool copying;      /* the server reads COPY data, and the client has not ended it */
+    uint8_t inline_entries[ANSWERS_INLINE];
+};
+
+void answers_release(struct answers *answers);
+
+/* Nothing is owed, skipped or copied. */
+static inline bool answers_settled(const struct answers *answers)
+{
+    return answers->count == 0 && !answers->skipping && !answers->copying;
+}
+
+/* A client message of this type goes to the server. */
+void answers_expect(struct answers *answers, uint8_t type);
+
+/* A Query of the pooler's own goes to the server; its answer is swallowed. */
+void answers_expect_swallowed(struct answers *answers);
+
+/* True if what comes next is an answer to the pooler's own statement. */
+bool answers_swallows_next(const struct answers *answers);
+
+/*
+ * A message of this type came from the server. Returns false if no such answer is due: the stream
+ * cannot be trusted any more.
+ */
+bool answers_received(struct answers *answers, uint8_t type) MUST_CHECK;
+
+#endif

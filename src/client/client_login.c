@@ -1,0 +1,347 @@
+/*
+ * client_login.c - the conversation until a client is ready for queries: negotiation, password
+ * exchange, welcome.
+ *
+ * Nothing of a client is believed or kept beyond small limits until it has authenticated. Bytes
+ * that come behind the last login message are kept and handed to the consumer.
+ *
+ * SPDX-License-Identifier: ISC
+ */
+#include "config.h"
+
+#include "client/client_login.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <openssl/crypto.h>
+#include <utlist.h>
+
+#include "base/memory.h"
+#include "base/random.h"
+#include "wire/message.h"
+
+/* Bytes kept from a client that waits for the welcome and talks already. */
+#define EARLY_BYTES_MAX (64 * 1024)
+
+void client_login_destroy(struct client_login *login)
+{
+    if (login == NULL)
+        return;
+    collector_release(&login->incoming);
+    client_auth_destroy(login->auth);
+    free(login);
+}
+
+/* ---- the untyped packets ---- */
+
+/* Answers SSLRequest or GSSENCRequest: both are declined, and each may be asked once. */
+static void decline(struct client *client, bool *asked, size_t packet_size, size_t available,
+                    const char *too_early)
+{
+    if (available > packet_size) {
+        client_close(client, too_early, too_early);
+    } else if (*asked) {
+        client_close(client, "bad packet header", "bad packet header: encryption was asked twice");
+    } else {
+        *asked = true;
+        collector_skip(&client->login->incoming, packet_size);
+        if (!connection_send(&client->connection, "N", 1))
+            client_close(client, NULL, NULL);
+    }
+}
+
+static void begin_cancel(struct client *client, const uint8_t *packet)
+{
+    struct clients *clients = client->clients;
+    uint8_t key[CANCEL_KEY_SIZE];
+    memcpy(key, packet + 8, sizeof(key));
+    DL_DELETE(clients->logging_in, client);
+    clients->logging_in_count--;
+    client->state = CLIENT_CANCEL;
+    DL_APPEND(clients->canceling, client);
+    deadline_clear(&client->deadline);
+    clients->ops->cancel(client, key);
+}
+
+/* Returns true if there may be more to handle. */
+static bool handle_startup_bytes(struct client *client)
+{
+    struct client_login *login = client->login;
+    struct failure failure = {0};
+    size_t size;
+    const uint8_t *bytes = collector_rest(&login->incoming, &size);
+    struct startup_packet packet = startup_read_header(bytes, size, &failure);
+
+    switch (packet.kind) {
+    case STARTUP_MORE:
+        return false;
+    case STARTUP_BROKEN:
+        client_close(client, failure.message[0] != '\0' ? failure.message : "bad packet",
+                     failure.message[0] != '\0' ? failure.message : NULL);
+        return false;
+    case STARTUP_SSL_REQUEST:
+        decline(client, &login->ssl_asked, packet.size, size,
+                "received unencrypted data after SSL request");
+        return client->state == CLIENT_LOGIN;
+    case STARTUP_GSS_REQUEST:
+        decline(client, &login->gss_asked, packet.size, size,
+                "received unencrypted data after GSSAPI encryption request");
+        return client->state == CLIENT_LOGIN;
+    case STARTUP_CANCEL_REQUEST:
+    case STARTUP_MESSAGE:
+        break;
+    }
+    if (size < packet.size)
+        return false;
+    if (packet.kind == STARTUP_CANCEL_REQUEST) {
+        begin_cancel(client, bytes);
+        return false;
+    }
+    login->stage = LOGIN_AUTHENTICATING;
+    /* The login may be over when this returns, so the packet is taken out of its buffer first. */
+    char *copy = memory_copy_bytes(bytes, packet.size);
+    collector_skip(&login->incoming, packet.size);
+    client_handle_startup(client, (const uint8_t *) copy, &packet);
+    free(copy);
+    return client->state == CLIENT_LOGIN;
+}
+
+/* ---- authentication ---- */
+
+void client_handle_verdict(struct client *client, enum auth_verdict verdict,
+                           struct buffer *answer, const struct failure *failure)
+{
+    bool sent = answer->size == 0 ||
+                connection_send(&client->connection, answer->data, answer->size);
+    buffer_wipe(answer);
+    if (!sent) {
+        client_close(client, NULL, NULL);
+    } else if (verdict == AUTH_REFUSED) {
+        if (settings_current()->log_connections)
+            log_info(&client->subject, "login failed: db=%s user=%s", client->database_name,
+                     client->user_name);
+        client_close(client, failure->message, failure->message);
+    } else if (verdict == AUTH_ACCEPTED) {
+        client_authenticated(client);
+    }
+}
+
+static bool refuse_message(struct client *client, const char *message)
+{
+    client_close(client, message != NULL ? message : "bad packet", message);
+    return false;
+}
+
+/* Returns true if there may be more to handle. */
+static bool handle_authentication_bytes(struct client *client)
+{
+    struct client_login *login = client->login;
+    struct collected_message message;
+    size_t size;
+    const uint8_t *bytes = collector_rest(&login->incoming, &size);
+
+    if (size > 0 && bytes[0] == 0)
+        return refuse_message(client, "client re-sent startup pkt");
+    if (size > 0 && bytes[0] != 'p')
+        return refuse_message(client, NULL);
+    switch (collector_next(&login->incoming, AUTH_MESSAGE_MAX, &message)) {
+    case COLLECT_MORE:
+        return false;
+    case COLLECT_BROKEN:
+    case COLLECT_TOO_LARGE:
+        return refuse_message(client, "bad packet header: the password message is too long");
+    case COLLECT_MESSAGE:
+        break;
+    }
+    struct buffer answer = {0};
+    struct failure failure = {0};
+    enum auth_verdict verdict =
+        client_auth_respond(login->auth, message.body, message.size, &answer, &failure);
+    client_handle_verdict(client, verdict, &answer, &failure);
+    return client->state == CLIENT_LOGIN && client->consumer == NULL;
+}
+
+static void handle_bytes(struct client *client)
+{
+    bool more = true;
+    while (more && client->state == CLIENT_LOGIN && client->consumer == NULL) {
+        size_t size;
+        switch (client->login->stage) {
+        case LOGIN_STARTUP:
+            more = handle_startup_bytes(client);
+            break;
+        case LOGIN_AUTHENTICATING:
+            more = handle_authentication_bytes(client);
+            break;
+        case LOGIN_WELCOME:
+            (void) collector_rest(&client->login->incoming, &size);
+            if (size > EARLY_BYTES_MAX)
+                client_close(client, "bad packet", "too many messages before the login was complete");
+            more = false;
+            break;
+        }
+    }
+}
+
+void client_login_readable(struct client *client)
+{
+    uint8_t *bytes;
+    size_t size;
+    while (client->state == CLIENT_LOGIN && client->consumer == NULL) {
+        switch (connection_receive(&client->connection, &bytes, &size)) {
+        case RECEIVED_BYTES:
+            client->request_us = clock_now_us();
+            collector_feed(&client->login->incoming, bytes, size);
+            OPENSSL_cleanse(bytes, size < 4096 ? size : 4096); /* it may have held a password */
+            handle_bytes(client);
+            break;
+        case RECEIVED_NOTHING:
+            return;
+        case RECEIVED_END:
+            /* Health checks come and go like this all day: not worth a line. */
+            client_close(client, NULL, NULL);
+            return;
+        }
+    }
+}
+
+/* ---- into the pool ---- */
+
+static void join_pool(struct client *client, struct pool *pool)
+{
+    const struct scram_keys *learned = client_auth_learned_keys(client->login->auth);
+    if (learned != NULL && pool->user == client->user) {
+        client->user->learned_keys = *learned;
+        client->user->has_learned_keys = true;
+    }
+    client->pool = pool;
+    pool_add_client(pool, &client->member);
+    client->in_pool = true;
+    pool->stats.client_logins++;
+}
+
+void client_authenticated(struct client *client)
+{
+    struct database *database = client->database;
+    struct pools *pools = client->clients->pools;
+    char text[128];
+
+    if (client->console_role != CONSOLE_NONE) {
+        join_pool(client, pools->console);
+        client_welcome(client);
+        return;
+    }
+    if (database == NULL) {
+        snprintf(text, sizeof(text), "no such database: %.63s", client->database_name);
+        client_close(client, text, text);
+        return;
+    }
+    if (database->disabled) {
+        snprintf(text, sizeof(text), "database \"%.63s\" is disabled", database->name);
+        client_close(client, text, text);
+        return;
+    }
+    if (pools->shutdown != SHUTDOWN_NONE) {
+        client_close(client, "pooler is shutting down", "pooler is shutting down");
+        return;
+    }
+    join_pool(client, pools_get_pool(pools, database, client->user));
+    if (client->pool->welcome_known) {
+        client_welcome(client);
+        return;
+    }
+    client->login->stage = LOGIN_WELCOME;
+    pool_wait(client->pool, &client->waiter, true, clock_now_us());
+}
+
+void client_login_waited(struct client *client)
+{
+    if (client->waiter.failed)
+        client_close_with_failure(client, &client->pool->login_failure);
+    else if (client->pool->welcome_known)
+        client_welcome(client);
+    else /* forgotten again in the same turn */
+        pool_wait(client->pool, &client->waiter, true, client->waiter.since_us);
+}
+
+void client_login_deadline_passed(struct client *client)
+{
+    const char *text = client->login->stage == LOGIN_WELCOME ? "client_login_timeout (server down)"
+                                                             : "client_login_timeout";
+    client_close(client, text, text);
+}
+
+/* ---- welcome ---- */
+
+static void write_console_parameters(struct buffer *out)
+{
+    message_write_parameter_status(out, "server_version", PGBOUNCER_VERSION "/bouncer");
+    message_write_parameter_status(out, "client_encoding", "UTF8");
+    message_write_parameter_status(out, "server_encoding", "UTF8");
+    message_write_parameter_status(out, "DateStyle", "ISO");
+    message_write_parameter_status(out, "TimeZone", "GMT");
+    message_write_parameter_status(out, "standard_conforming_strings", "on");
+    message_write_parameter_status(out, "is_superuser", "on");
+}
+
+static void write_tracked_parameters(struct client *client, struct buffer *out)
+{
+    const struct tracked_names *tracked = &client->clients->pools->tracked;
+    if (client->console_role == CONSOLE_NONE)
+        parameters_fill(&client->parameters, &client->pool->welcome_values, tracked);
+    for (unsigned i = 0; i < tracked->count; i++)
+        if (client->parameters.values[i] != NULL)
+            message_write_parameter_status(out, tracked->names[i], client->parameters.values[i]);
+}
+
+/* Keys are random; two live clients never have the same. */
+static void give_key(struct client *client)
+{
+    struct clients *clients = client->clients;
+    do {
+        random_bytes(client->cancel_key, sizeof(client->cancel_key));
+        client->cancel_key[0] &= 0x7f;
+    } while (clients_find_key(clients, client->cancel_key) != NULL);
+    HASH_ADD(by_key, clients->keys, cancel_key, CANCEL_KEY_SIZE, client);
+}
+
+static void write_welcome(struct client *client, struct buffer *out)
+{
+    const char *notice = settings_current()->login_notify_message;
+    message_write_authentication(out, 0, NULL, 0);
+    if (client->console_role != CONSOLE_NONE)
+        write_console_parameters(out);
+    else
+        message_add_bytes(out, client->pool->welcome.data, client->pool->welcome.size);
+    write_tracked_parameters(client, out);
+    message_write_backend_key(out, client->cancel_key);
+    if (notice != NULL && notice[0] != '\0')
+        notice_response_write(out, SQLSTATE_SUCCESS, notice, NULL);
+    message_write_ready_for_query(out, 'I');
+}
+
+void client_welcome(struct client *client)
+{
+    struct clients *clients = client->clients;
+    struct client_login *login = client->login;
+    struct buffer welcome = {0};
+    size_t early_size;
+
+    give_key(client);
+    write_welcome(client, &welcome);
+    bool sent = connection_send(&client->connection, welcome.data, welcome.size);
+    buffer_release(&welcome);
+    if (!sent) {
+        client_close(client, NULL, NULL);
+        return;
+    }
+    DL_DELETE(clients->logging_in, client);
+    clients->logging_in_count--;
+    client->state = CLIENT_READY;
+    client->login = NULL;
+    deadline_clear(&client->deadline);
+    const uint8_t *early = collector_rest(&login->incoming, &early_size);
+    clients->ops->ready(client, early, early_size);
+    client_login_destroy(login);
+}

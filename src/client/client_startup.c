@@ -1,0 +1,346 @@
+/*
+ * client_startup.c - what a StartupMessage asks for: parameters, database, user, and the method by
+ * which the user proves himself.
+ *
+ * The order of the checks is PgBouncer's (compat, "Order of events on a new client connection"): an
+ * unknown database is told only after authentication, the limits count before it.
+ *
+ * SPDX-License-Identifier: ISC
+ */
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <utlist.h>
+
+#include "base/intern.h"
+#include "base/text.h"
+#include "client/client_login.h"
+#include "wire/message.h"
+
+#define PROTOCOL_3_0 196608
+
+/* Longest application_name, decorated or not. */
+#define APPLICATION_NAME_MAX 400
+
+/* What is gathered from the packet; the texts borrow it. */
+struct startup {
+    struct client *client;
+    const char *user, *database;
+    unsigned unsupported_count; /* names that begin with _pq_. */
+};
+
+static bool is_true(const char *text)
+{
+    static const char *const words[] = {"true", "yes", "on", "1"};
+    for (size_t i = 0; i < countof(words); i++)
+        if (strncasecmp(words[i], text, strlen(text)) == 0 && text[0] != '\0' &&
+            (strcasecmp(text, "o") != 0))
+            return true;
+    return false;
+}
+
+/* "app - 10.0.0.7:40112": tells where the application runs (application_name_add_host). */
+static void set_application_name(struct client *client, const char *name)
+{
+    char text[APPLICATION_NAME_MAX];
+    char address[ADDRESS_TEXT_SIZE];
+    char host[128] = "";
+    const struct address *peer = &client->connection.peer;
+    if (!settings_current()->application_name_add_host) {
+        if (name != NULL)
+            parameters_set(&client->parameters, TRACKED_APPLICATION_NAME, name);
+        return;
+    }
+    if (peer->family == AF_UNIX) {
+        (void) gethostname(host, sizeof(host) - 1);
+        snprintf(address, sizeof(address), "unix(%d@%s):%u", (int) peer->unix_pid, host,
+                 peer->port);
+    } else {
+        address_print(peer, address, sizeof(address));
+    }
+    snprintf(text, sizeof(text), "%s - %s", name != NULL ? name : "app", address);
+    parameters_set(&client->parameters, TRACKED_APPLICATION_NAME, text);
+}
+
+static bool accept_option(void *argument, const char *name, const char *value,
+                          struct failure *ret_failure)
+{
+    struct client *client = argument;
+    const char *ignored = settings_current()->ignore_startup_parameters;
+    int place = tracked_names_find(&client->clients->pools->tracked, name);
+    if (place >= 0) {
+        parameters_set(&client->parameters, (unsigned) place, value);
+        return true;
+    }
+    if (text_list_contains(ignored, name) || text_list_contains(ignored, "options"))
+        return true;
+    log_warn(&client->subject, "unsupported startup parameter in options: %s=%s", name, value);
+    failure_set(ret_failure, "unsupported startup parameter in options: %s", name);
+    return false;
+}
+
+static bool refuse_parameter(const struct client *client, const char *name, const char *value,
+                             struct failure *ret_failure)
+{
+    log_warn(&client->subject, "unsupported startup parameter: %s=%s", name, value);
+    failure_set(ret_failure, "unsupported startup parameter: %s", name);
+    return false;
+}
+
+static bool take_parameter(struct startup *startup, const struct startup_parameter *parameter,
+                           struct failure *ret_failure)
+{
+    struct client *client = startup->client;
+    const char *name = parameter->name, *value = parameter->value;
+    int place = tracked_names_find(&client->clients->pools->tracked, name);
+
+    if (strcmp(name, "user") == 0) {
+        startup->user = value;
+    } else if (strcmp(name, "database") == 0) {
+        startup->database = value;
+    } else if (strcmp(name, "options") == 0) {
+        return startup_read_options(value, accept_option, client, ret_failure);
+    } else if (strcmp(name, "replication") == 0) {
+        /* Replication connections are never pooled with others; they come with their own issue. */
+        if (is_true(value) || strcmp(value, "database") == 0)
+            return refuse_parameter(client, name, value, ret_failure);
+    } else if (strncmp(name, "_pq_.", 5) == 0) {
+        startup->unsupported_count++;
+    } else if (place == TRACKED_APPLICATION_NAME) {
+        set_application_name(client, value);
+    } else if (place >= 0) {
+        parameters_set(&client->parameters, (unsigned) place, value);
+    } else if (!text_list_contains(settings_current()->ignore_startup_parameters, name)) {
+        return refuse_parameter(client, name, value, ret_failure);
+    }
+    return true;
+}
+
+static bool take_parameters(struct startup *startup, const struct startup_parameters *parameters,
+                            struct failure *ret_failure)
+{
+    struct client *client = startup->client;
+    set_application_name(client, NULL);
+    for (size_t i = 0; i < parameters->count; i++)
+        if (!take_parameter(startup, &parameters->items[i], ret_failure))
+            return false;
+    if (startup->user == NULL || startup->user[0] == '\0') {
+        failure_set(ret_failure, "no username supplied");
+        return false;
+    }
+    if (startup->database == NULL || startup->database[0] == '\0')
+        startup->database = startup->user;
+    client->user_name = intern_take(startup->user);
+    client->database_name = intern_take(startup->database);
+    if (strlen(startup->user) > USER_NAME_MAX) {
+        failure_set(ret_failure, "username too long");
+        return false;
+    }
+    return true;
+}
+
+/* Protocol 3.0 is what we speak: a newer minor version or an unknown extension is told so, once. */
+static void negotiate_version(struct client *client, const struct startup_parameters *parameters,
+                              unsigned unsupported_count)
+{
+    struct buffer out = {0};
+    size_t mark = message_begin(&out, 'v');
+    message_add_int32(&out, PROTOCOL_3_0);
+    message_add_int32(&out, unsupported_count);
+    for (size_t i = 0; i < parameters->count; i++)
+        if (strncmp(parameters->items[i].name, "_pq_.", 5) == 0)
+            message_add_text(&out, parameters->items[i].name);
+    message_end(&out, mark);
+    connection_send_last(&client->connection, out.data, out.size);
+    buffer_release(&out);
+}
+
+/*
+ * Makes room for a client that knows what it wants: one that has said nothing since it connected
+ * goes first. Without such a one, the limit holds.
+ */
+static bool evict_silent_client(struct client *client)
+{
+    struct client *other;
+    DL_FOREACH(client->clients->logging_in, other) {
+        if (other != client && other->login->stage == LOGIN_STARTUP) {
+            client_close(other, "client_login_timeout", NULL);
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool check_client_limit(struct client *client, bool console, struct failure *ret_failure)
+{
+    int limit = settings_current()->max_client_conn;
+    if (console || (limit >= 0 && client->clients->count <= (unsigned) limit) ||
+        evict_silent_client(client))
+        return true;
+    failure_set(ret_failure, "no more connections allowed (max_client_conn)");
+    return false;
+}
+
+/* ---- console ---- */
+
+static bool is_own_unix_client(const struct client *client)
+{
+    uid_t uid;
+    return connection_peer_uid(&client->connection, &uid) && uid == geteuid() &&
+           strcmp(client->user_name, CONSOLE_DATABASE) == 0;
+}
+
+static enum console_role console_role_of(const struct client *client, const char *user)
+{
+    const struct settings *settings = settings_current();
+    if (text_list_contains(settings->admin_users, user))
+        return CONSOLE_ADMIN;
+    if (text_list_contains(settings->stats_users, user))
+        return CONSOLE_STATS;
+    /* With auth_type=any there is no telling people apart: everybody may look. */
+    return settings->auth_type == AUTH_TYPE_ANY && client->database->console ? CONSOLE_STATS
+                                                                            : CONSOLE_NONE;
+}
+
+/* ---- users and limits ---- */
+
+static bool count_database(struct client *client, bool exempt, struct failure *ret_failure)
+{
+    unsigned limit = database_max_clients(client->database);
+    if (!exempt && limit > 0 && client->database->client_count >= limit) {
+        failure_set(ret_failure, "client connections exceeded (max_db_client_connections)");
+        return false;
+    }
+    database_count_client(client->database, 1);
+    client->counted_database = true;
+    return true;
+}
+
+static bool count_user(struct client *client, bool exempt, struct failure *ret_failure)
+{
+    unsigned limit = user_max_clients(client->user);
+    if (!exempt && limit > 0 && client->user->client_count >= limit) {
+        failure_set(ret_failure, "client connections exceeded (max_user_client_connections)");
+        return false;
+    }
+    client->user->client_count++;
+    client->counted_user = true;
+    return true;
+}
+
+/* A user is known if he has an entry in auth_file, or where the entry decides who he is. */
+static bool find_user(struct client *client, struct failure *ret_failure)
+{
+    struct pools *pools = client->clients->pools;
+    const char *name = client->user_name;
+    if (client->console_role == CONSOLE_ADMIN && is_own_unix_client(client)) {
+        client->user = pools_get_user(pools, name);
+        return true;
+    }
+    if (settings_current()->auth_type == AUTH_TYPE_ANY) {
+        const struct database *database = client->database;
+        if (database != NULL && database->console) {
+            name = CONSOLE_DATABASE;
+        } else if (database != NULL && database->config->user != NULL) {
+            name = database->config->user;
+        } else if (database != NULL) {
+            log_error(&client->subject, "auth_type=any requires forced user");
+            failure_set(ret_failure, "bouncer config error");
+            return false;
+        }
+        intern_give_back(client->user_name);
+        client->user_name = intern_take(name);
+        client->user = pools_get_user(pools, name);
+        return true;
+    }
+    if (config_find_secret(config_current(), name) != NULL)
+        client->user = pools_get_user(pools, name);
+    else
+        log_info(&client->subject, "no such user: %s", name);
+    return true;
+}
+
+static enum auth_method method_in_force(void)
+{
+    switch (settings_current()->auth_type) {
+    case AUTH_TYPE_ANY:
+        return AUTH_ANY;
+    case AUTH_TYPE_TRUST:
+        return AUTH_TRUST;
+    case AUTH_TYPE_PLAIN:
+        return AUTH_PLAIN;
+    case AUTH_TYPE_MD5:
+        return AUTH_MD5;
+    case AUTH_TYPE_SCRAM:
+    case AUTH_TYPE_CERT:
+    case AUTH_TYPE_HBA:
+    case AUTH_TYPE_LDAP:
+    case AUTH_TYPE_PAM:
+        break; /* the last four are refused when the configuration is loaded */
+    }
+    return AUTH_SCRAM;
+}
+
+static void begin_authentication(struct client *client)
+{
+    static const struct secret none;
+    const struct secret *secret = config_find_secret(config_current(), client->user_name);
+    struct pools *pools = client->clients->pools;
+    struct buffer request = {0};
+    struct failure failure = {0};
+    bool own = client->console_role == CONSOLE_ADMIN && is_own_unix_client(client);
+    enum auth_method method = own ? AUTH_ANY : method_in_force();
+
+    if (own)
+        log_info(&client->subject, "pgbouncer access from unix socket");
+    client->login->auth = client_auth_create(
+        method, client->user_name, client->user != NULL, secret != NULL ? secret : &none,
+        (uint32_t) settings_current()->scram_iterations, pools->key_cache);
+    enum auth_verdict verdict = client_auth_begin(client->login->auth, &request, &failure);
+    client_handle_verdict(client, verdict, &request, &failure);
+}
+
+/* Everything up to the first authentication request; false with a failure to be told. */
+static bool admit(struct client *client, const struct startup *startup,
+                  struct failure *ret_failure)
+{
+    bool console = strcmp(startup->database, CONSOLE_DATABASE) == 0;
+    if (!check_client_limit(client, console, ret_failure))
+        return false;
+    client->database = pools_find_database(client->clients->pools, startup->database, true);
+    if (console)
+        client->console_role =
+            is_own_unix_client(client) ? CONSOLE_ADMIN : console_role_of(client, startup->user);
+    bool exempt = console && client->console_role == CONSOLE_ADMIN;
+    if ((client->database != NULL && !count_database(client, exempt, ret_failure)) ||
+        !find_user(client, ret_failure) ||
+        (client->user != NULL && !count_user(client, exempt, ret_failure)))
+        return false;
+    if (settings_current()->log_connections)
+        log_info(&client->subject, "login attempt: db=%s user=%s tls=no replication=no",
+                 client->database_name, client->user_name);
+    if (console && client->user != NULL && client->console_role == CONSOLE_NONE) {
+        failure_set(ret_failure, "not allowed");
+        return false;
+    }
+    return true;
+}
+
+void client_handle_startup(struct client *client, const uint8_t *packet,
+                           const struct startup_packet *header)
+{
+    struct startup startup = {.client = client};
+    struct startup_parameters parameters = {0};
+    struct failure failure = {0};
+    bool good = startup_read_parameters(packet + 8, header->size - 8, &parameters, &failure) &&
+                take_parameters(&startup, &parameters, &failure) &&
+                admit(client, &startup, &failure);
+    if (good && (header->minor_version > 0 || startup.unsupported_count > 0))
+        negotiate_version(client, &parameters, startup.unsupported_count);
+    startup_parameters_release(&parameters);
+    if (!good)
+        client_close(client, failure.message, failure.message);
+    else
+        begin_authentication(client);
+}

@@ -1,0 +1,238 @@
+/*
+ * growth.c - when a pool opens another server connection.
+ *
+ * The order of the rules is PgBouncer's: one attempt at a time, not too soon after a failure, the
+ * size of the pool with its reserve, then the limits that pools share. At a shared limit the idle
+ * connection of another pool that is unused for longest is closed; if there is none, the pool stands
+ * in the limit's queue of hungry pools until a connection becomes free.
+ *
+ * SPDX-License-Identifier: ISC
+ */
+#include "pool/growth.h"
+
+#include <string.h>
+
+#include <utlist.h>
+
+#include "base/log.h"
+#include "pool/pools.h"
+
+/* Servers that will be free soon without a new connection. */
+static unsigned expected_servers(const struct pool *pool)
+{
+    return pool->server_counts[SERVER_TESTED] + pool->server_counts[SERVER_BEING_CANCELED];
+}
+
+static unsigned connected_servers(const struct pool *pool)
+{
+    return pool_server_count(pool) - pool->cancel_count;
+}
+
+static bool below_minimum(const struct pool *pool)
+{
+    unsigned minimum = pool->limits.min_size;
+    if (minimum > pool->limits.pool_size)
+        minimum = pool->limits.pool_size; /* 0, no limit: never kept at a minimum */
+    return connected_servers(pool) < minimum &&
+           (pool->client_count > 0 || pool->database->config->user != NULL);
+}
+
+static void look_again(struct pool *pool, usec_t setting_us, usec_t since_us)
+{
+    deadline_set_since(pool->pools->loop, &pool->tend_later, setting_us, since_us);
+}
+
+static bool retry_is_due(struct pool *pool)
+{
+    usec_t retry_us = settings_current()->server_login_retry;
+    if (pool->last_attempt_us == 0 || retry_us == 0 ||
+        clock_now_us() - pool->last_attempt_us >= retry_us)
+        return true;
+    look_again(pool, retry_us, pool->last_attempt_us);
+    return false;
+}
+
+static bool reserve_is_due(struct pool *pool)
+{
+    usec_t timeout_us = settings_current()->reserve_pool_timeout;
+    const struct waiter *first = pool->waiters;
+    if (first == NULL || timeout_us == 0 || pool->limits.reserve_size == 0 ||
+        pool_server_count(pool) >= pool->limits.pool_size + pool->limits.reserve_size)
+        return false;
+    if (clock_now_us() - first->since_us < timeout_us) {
+        look_again(pool, timeout_us, first->since_us);
+        return false;
+    }
+    return true;
+}
+
+static bool size_allows(struct pool *pool)
+{
+    if (pool->limits.pool_size == 0 || pool_server_count(pool) < pool->limits.pool_size)
+        return true;
+    if (!reserve_is_due(pool))
+        return false;
+    log_warn(NULL, "taking connection from reserve_pool (database %s, user %s)",
+             pool->database->name, pool->user->name);
+    return true;
+}
+
+/* The idle server of `candidate` that is unused for longest, or `oldest` if that is older. */
+static struct server *older_idle(const struct pool *candidate, const struct pool *pool,
+                                 struct server *oldest)
+{
+    struct server *server;
+    if (candidate == pool)
+        return oldest;
+    DL_FOREACH(candidate->servers[SERVER_IDLE], server)
+        if (oldest == NULL || server->request_us < oldest->request_us)
+            oldest = server;
+    if (candidate->waiters == NULL)
+        DL_FOREACH(candidate->servers[SERVER_USED], server)
+            if (oldest == NULL || server->request_us < oldest->request_us)
+                oldest = server;
+    return oldest;
+}
+
+static bool evict(struct server *server)
+{
+    if (server == NULL)
+        return false;
+    pool_close_server(server->pool, server, "evicted");
+    return true;
+}
+
+static bool evict_from_database(struct pool *pool)
+{
+    struct server *oldest = NULL;
+    for (struct pool *other = pool->database->members; other != NULL; other = other->hh.next)
+        oldest = older_idle(other, pool, oldest);
+    return evict(oldest);
+}
+
+static bool evict_from_user(struct pool *pool)
+{
+    struct server *oldest = NULL;
+    struct pool *other;
+    DL_FOREACH2(pool->user->members, other, user_next)
+        oldest = older_idle(other, pool, oldest);
+    return evict(oldest);
+}
+
+static void wait_in(struct pool *pool, struct pool **hungry)
+{
+    if (pool->hungry_list != NULL || pool->waiters == NULL)
+        return;
+    DL_APPEND2(*hungry, pool, hungry_prev, hungry_next);
+    pool->hungry_list = hungry;
+}
+
+void pool_leave_hungry(struct pool *pool)
+{
+    if (pool->hungry_list == NULL)
+        return;
+    DL_DELETE2(*pool->hungry_list, pool, hungry_prev, hungry_next);
+    pool->hungry_list = NULL;
+}
+
+static void feed(struct pool *hungry)
+{
+    if (hungry == NULL)
+        return;
+    pool_leave_hungry(hungry);
+    pool_tend(hungry);
+}
+
+void pool_feed_hungry(struct pool *pool)
+{
+    feed(pool->database->hungry);
+    feed(pool->user->hungry);
+}
+
+static bool shared_limits_allow(struct pool *pool)
+{
+    const struct pool_limits *limits = &pool->limits;
+    bool may_evict = pool->waiters != NULL;
+    if (limits->max_db_connections > 0 &&
+        pool->database->server_count >= limits->max_db_connections &&
+        !(may_evict && evict_from_database(pool))) {
+        wait_in(pool, &pool->database->hungry);
+        return false;
+    }
+    if (limits->max_user_connections > 0 &&
+        pool->user->server_count >= limits->max_user_connections &&
+        !(may_evict && evict_from_user(pool))) {
+        wait_in(pool, &pool->user->hungry);
+        return false;
+    }
+    return true;
+}
+
+static const struct secret *server_secret(const struct pool *pool)
+{
+    static const struct secret none;
+    const struct config_database *config = pool->database->config;
+    if (config->user != NULL && !secret_is_empty(&config->password))
+        return &config->password;
+    const struct secret *secret = config_find_secret(config_current(), pool->user->name);
+    return secret != NULL ? secret : &none;
+}
+
+static void launch(struct pool *pool)
+{
+    const struct config_database *config = pool->database->config;
+    const struct settings *settings = settings_current();
+    const char *host = host_list_pick(&pool->hosts);
+    bool use_learned = pool->user->has_learned_keys;
+    struct server_options options = {
+        .id = pools_next_id(pool->pools),
+        .resolver = pool->pools->resolver,
+        .key_cache = pool->pools->key_cache,
+        .tracked = &pool->pools->tracked,
+        .host = host != NULL ? host : settings->unix_socket_dir,
+        .port = (uint16_t) config->port,
+        .sockets = pools_socket_options(),
+        .database_name = pool->database->name,
+        .dbname = config->dbname != NULL ? config->dbname : pool->database->name,
+        .user = pool->user->name,
+        .secret = server_secret(pool),
+        .learned = use_learned ? &pool->user->learned_keys : NULL,
+        .client_encoding = config->client_encoding,
+        .datestyle = config->datestyle,
+        .timezone = config->timezone,
+        .application_name = config->application_name,
+        .connect_query = config->connect_query,
+        .connect_timeout_us = settings->server_connect_timeout,
+        .lifetime_us = pool->limits.server_lifetime_us,
+    };
+    pool->last_attempt_us = clock_now_us();
+    pool_add_server(pool, server_open(pool->pools->loop, &pool_server_ops, pool, &options));
+}
+
+/* A used server is checked before anything new is opened. Returns true if there was one. */
+static bool check_used_server(struct pool *pool)
+{
+    const struct settings *settings = settings_current();
+    struct server *server = pool->servers[SERVER_USED];
+    if (server == NULL)
+        return false;
+    const char *sql = settings->server_check_query;
+    if (sql != NULL && strcmp(sql, "<empty>") == 0)
+        sql = "";
+    pool_check_server(pool, server, sql != NULL ? sql : "", settings->server_connect_timeout);
+    return true;
+}
+
+void pool_grow(struct pool *pool)
+{
+    pool_leave_hungry(pool);
+    while (pool->waiter_count > expected_servers(pool) && check_used_server(pool))
+        ;
+    bool needed = pool->waiter_count > expected_servers(pool) || below_minimum(pool);
+    if (!needed || pool->server_counts[SERVER_LOGIN] > 0)
+        return;
+    if (pool->retry_later && !retry_is_due(pool))
+        return;
+    if (size_allows(pool) && shared_limits_allow(pool))
+        launch(pool);
+}

@@ -1,0 +1,569 @@
+/*
+ * pool.c - lends the server connections of one (database entry, server-side user) to clients.
+ *
+ * Between a grant and the waiter's task a server is ACTIVE but not linked; `promised_to` leads back
+ * to the waiter, so that a server that dies in between costs him nothing but a new wait at the head
+ * of the queue.
+ *
+ * SPDX-License-Identifier: ISC
+ */
+#include "pool/pool.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include <utlist.h>
+
+#include "base/log.h"
+#include "pool/growth.h"
+#include "pool/pools.h"
+
+static struct loop *loop_of(const struct pool *pool)
+{
+    return pool->pools->loop;
+}
+
+static bool has_text(const char *text)
+{
+    return text != NULL && text[0] != '\0';
+}
+
+/* ---- lists of servers by state ---- */
+
+static void list_server(struct pool *pool, struct server *server, enum server_state state)
+{
+    server->state = state;
+    pool->server_counts[state]++;
+    if (state == SERVER_IDLE && settings_current()->server_round_robin)
+        DL_APPEND(pool->servers[state], server);
+    else
+        DL_PREPEND(pool->servers[state], server);
+}
+
+static void unlist_server(struct pool *pool, struct server *server)
+{
+    pool->server_counts[server->state]--;
+    DL_DELETE(pool->servers[server->state], server);
+}
+
+static void move_server(struct pool *pool, struct server *server, enum server_state state)
+{
+    unlist_server(pool, server);
+    list_server(pool, server, state);
+}
+
+static void count_servers(struct pool *pool, int change)
+{
+    pool->database->server_count += (unsigned) change;
+    pool->user->server_count += (unsigned) change;
+    pool->pools->server_count += (unsigned) change;
+}
+
+void pool_add_server(struct pool *pool, struct server *server)
+{
+    list_server(pool, server, SERVER_LOGIN);
+    count_servers(pool, 1);
+}
+
+void pool_close_server(struct pool *pool, struct server *server, const char *reason)
+{
+    unlist_server(pool, server);
+    count_servers(pool, -1);
+    server_close(server, reason);
+    pools_check_drains(pool->pools);
+    pool_feed_hungry(pool);
+    pool_tend(pool);
+}
+
+void pool_count_cancel(struct pool *pool, int change)
+{
+    pool->cancel_count += (unsigned) change;
+    count_servers(pool, change);
+    if (change < 0) {
+        pools_check_drains(pool->pools);
+        pool_feed_hungry(pool);
+        pool_tend(pool);
+    }
+}
+
+/* ---- lending ---- */
+
+bool pool_is_paused(const struct pool *pool)
+{
+    return pool->pools->paused || pool->database->paused;
+}
+
+static bool has_connected_server(const struct pool *pool)
+{
+    for (int state = 0; state < SERVER_CLOSED; state++)
+        if (state != SERVER_LOGIN && pool->server_counts[state] > 0)
+            return true;
+    return false;
+}
+
+/* The first idle server that may still be used; others are closed on the way. */
+static struct server *usable_idle_server(struct pool *pool)
+{
+    struct server *server;
+    while ((server = pool->servers[SERVER_IDLE]) != NULL) {
+        if (server->close_needed)
+            pool_close_server(pool, server, "obsolete connection");
+        else if (server->incoming.bytes.size > server->incoming.taken)
+            pool_close_server(pool, server, "idle server got dirty");
+        else
+            return server;
+    }
+    return NULL;
+}
+
+static void lend(struct pool *pool, struct server *server)
+{
+    deadline_clear(&server->deadline);
+    move_server(pool, server, SERVER_ACTIVE);
+}
+
+enum take_result pool_take(struct pool *pool, struct server **ret_server,
+                           struct failure *ret_failure)
+{
+    if (pool->pools->shutdown == SHUTDOWN_WAIT_FOR_SERVERS) {
+        failure_set(ret_failure, "server shutting down");
+        return TAKE_REFUSED;
+    }
+    if (pool->waiters != NULL || pool_is_paused(pool))
+        return TAKE_WAIT;
+    *ret_server = usable_idle_server(pool);
+    if (*ret_server != NULL) {
+        lend(pool, *ret_server);
+        return TAKE_SERVER;
+    }
+    if (pool->last_attempt_failed && !has_connected_server(pool)) {
+        failure_set(ret_failure,
+                    "server login has been failing, cached error: %.99s (server_login_retry)",
+                    pool->login_failure.message);
+        pool_tend(pool);
+        return TAKE_REFUSED;
+    }
+    return TAKE_WAIT;
+}
+
+void pool_wait(struct pool *pool, struct waiter *waiter, bool for_welcome, usec_t since_us)
+{
+    waiter->since_us = since_us;
+    waiter->for_welcome = for_welcome;
+    waiter->failed = false;
+    waiter->queued = true;
+    DL_APPEND(pool->waiters, waiter);
+    pool->waiter_count++;
+    pool_tend(pool);
+}
+
+static void leave_queue(struct pool *pool, struct waiter *waiter)
+{
+    DL_DELETE(pool->waiters, waiter);
+    pool->waiter_count--;
+    waiter->queued = false;
+}
+
+/* The wait is over; `waiter` learns from its members how. */
+static void end_wait(struct pool *pool, struct waiter *waiter)
+{
+    leave_queue(pool, waiter);
+    loop_post(loop_of(pool), &waiter->task);
+}
+
+static void grant(struct pool *pool, struct waiter *waiter, struct server *server)
+{
+    lend(pool, server);
+    server->promised_to = waiter;
+    waiter->server = server;
+    end_wait(pool, waiter);
+}
+
+static void fail_waiters(struct pool *pool)
+{
+    while (pool->waiters != NULL) {
+        pool->waiters->failed = true;
+        end_wait(pool, pool->waiters);
+    }
+}
+
+static void serve_waiters(struct pool *pool)
+{
+    struct waiter *waiter;
+    while ((waiter = pool->waiters) != NULL) {
+        struct server *server = NULL;
+        if (waiter->for_welcome && !pool->welcome_known)
+            return;
+        if (!waiter->for_welcome) {
+            server = usable_idle_server(pool);
+            if (server == NULL)
+                return;
+            grant(pool, waiter, server);
+        } else {
+            end_wait(pool, waiter);
+        }
+    }
+}
+
+/* ---- taking back ---- */
+
+static usec_t errand_limit_us(void)
+{
+    /* No setting of its own: an internal query may take as long as a login. */
+    return settings_current()->server_connect_timeout;
+}
+
+/* Idle servers leave by server_idle_timeout; before that they may have to be checked (USED). */
+static void set_idle_deadline(struct server *server)
+{
+    const struct settings *settings = settings_current();
+    usec_t limit_us = settings->server_idle_timeout;
+    usec_t check_us = has_text(settings->server_check_query) ? settings->server_check_delay : 0;
+    if (server->state == SERVER_IDLE && check_us > 0 && (limit_us == 0 || check_us < limit_us))
+        limit_us = check_us;
+    deadline_set_since(server->connection.loop, &server->deadline, limit_us, server->request_us);
+}
+
+static void make_free(struct pool *pool, struct server *server, enum server_state state)
+{
+    move_server(pool, server, state);
+    server->request_us = clock_now_us();
+    set_idle_deadline(server);
+    if (pool->waiters != NULL && !pool_is_paused(pool)) {
+        serve_waiters(pool);
+        if (state == SERVER_USED)
+            pool_tend(pool);
+    } else {
+        pool_feed_hungry(pool);
+        if (pool_is_paused(pool) || pool_server_count(pool) > pool->limits.pool_size)
+            pool_tend(pool);
+    }
+}
+
+/* After use: reset it, put it aside for a check, or have it ready. */
+static void settle(struct pool *pool, struct server *server)
+{
+    const struct settings *settings = settings_current();
+    bool reset = has_text(settings->server_reset_query) &&
+                 (pool->limits.mode == POOL_SESSION || settings->server_reset_query_always);
+    if (reset) {
+        move_server(pool, server, SERVER_TESTED);
+        server_run_errand(server, ERRAND_RESET, settings->server_reset_query, errand_limit_us());
+    } else if (settings->server_check_delay == 0 && has_text(settings->server_check_query)) {
+        make_free(pool, server, SERVER_USED);
+    } else {
+        make_free(pool, server, SERVER_IDLE);
+    }
+}
+
+/* Servers of a pool whose lifetime is over go one by one, spread over a lifetime. */
+static usec_t lifetime_gap_us(const struct pool *pool)
+{
+    unsigned size = pool->limits.pool_size > 0 ? pool->limits.pool_size : 1;
+    return pool->limits.server_lifetime_us / size;
+}
+
+static bool may_end_lifetime(struct pool *pool, struct server *server)
+{
+    usec_t gap_us = lifetime_gap_us(pool);
+    if (pool->last_lifetime_close_us == 0 ||
+        clock_now_us() - pool->last_lifetime_close_us >= gap_us) {
+        pool->last_lifetime_close_us = clock_now_us();
+        return true;
+    }
+    deadline_set(loop_of(pool), &server->lifetime, gap_us);
+    return false;
+}
+
+void pool_give_back(struct pool *pool, struct server *server, bool settled, const char *reason)
+{
+    server->promised_to = NULL;
+    if (!settled)
+        pool_close_server(pool, server, reason);
+    else if (pool->limits.server_lifetime_us == 0 ||
+             (server->lifetime_is_over && may_end_lifetime(pool, server)))
+        pool_close_server(pool, server, "server lifetime over");
+    else if (server->close_needed)
+        pool_close_server(pool, server, "close_needed");
+    else if (pool_is_paused(pool))
+        pool_close_server(pool, server, "pause mode");
+    else if (server->cancels_in_flight > 0)
+        move_server(pool, server, SERVER_BEING_CANCELED);
+    else
+        settle(pool, server);
+}
+
+void pool_cancel_wait(struct pool *pool, struct waiter *waiter)
+{
+    loop_cancel(loop_of(pool), &waiter->task);
+    if (waiter->queued)
+        leave_queue(pool, waiter);
+    if (waiter->server != NULL) {
+        struct server *server = waiter->server;
+        waiter->server = NULL;
+        server->promised_to = NULL;
+        make_free(pool, server, SERVER_IDLE); /* nobody has used it */
+    }
+}
+
+void pool_check_server(struct pool *pool, struct server *server, const char *sql, usec_t limit_us)
+{
+    move_server(pool, server, SERVER_TESTED);
+    server_run_errand(server, ERRAND_CHECK, sql, limit_us);
+}
+
+void pool_hold_for_cancel(struct pool *pool, struct server *server, int change)
+{
+    server->cancels_in_flight += (unsigned) change;
+    if (server->cancels_in_flight == 0 && server->state == SERVER_BEING_CANCELED) {
+        if (server->close_needed || pool_is_paused(pool))
+            pool_close_server(pool, server, "close_needed");
+        else
+            settle(pool, server);
+    }
+}
+
+/* ---- news from servers ---- */
+
+static void keep_welcome(struct pool *pool, struct server *server)
+{
+    const struct buffer *parameters = server_login_parameters(server);
+    buffer_release(&pool->welcome);
+    buffer_append(&pool->welcome, parameters->data, parameters->size);
+    parameters_copy(&pool->welcome_values, &server->parameters, server->tracked);
+    pool->welcome_known = true;
+}
+
+/* Everybody who only waits for the first login may go on, wherever he stands in the queue. */
+static void wake_welcome_waiters(struct pool *pool)
+{
+    struct waiter *waiter, *next;
+    DL_FOREACH_SAFE(pool->waiters, waiter, next) {
+        if (waiter->for_welcome)
+            end_wait(pool, waiter);
+    }
+}
+
+static void on_logged_in(struct server *server)
+{
+    struct pool *pool = server->pool;
+    if (!pool->welcome_known)
+        keep_welcome(pool, server);
+    server_finish_login(server);
+    pool->last_attempt_failed = pool->retry_later = false;
+    wake_welcome_waiters(pool);
+    if (server->close_needed)
+        pool_close_server(pool, server, "close_needed");
+    else if (pool_is_paused(pool))
+        pool_close_server(pool, server, "pause mode");
+    else
+        make_free(pool, server, SERVER_IDLE);
+    pool_tend(pool);
+}
+
+static void on_errand_done(struct server *server)
+{
+    struct pool *pool = server->pool;
+    if (server->close_needed)
+        pool_close_server(pool, server, "close_needed");
+    else if (pool_is_paused(pool))
+        pool_close_server(pool, server, "pause mode");
+    else
+        make_free(pool, server, SERVER_IDLE);
+}
+
+/* "The database system is starting up" and its like: not an answer to those who wait. */
+static bool is_not_yet(const struct failure *failure)
+{
+    return strcmp(failure->sqlstate, "57P03") == 0;
+}
+
+static void note_failed_login(struct pool *pool, const char *reason, const struct failure *failure)
+{
+    host_list_failed(&pool->hosts);
+    pool->retry_later = true;
+    if (is_not_yet(failure)) {
+        pool->last_attempt_failed = false;
+        return;
+    }
+    if (failure->message[0] != '\0')
+        pool->login_failure = *failure;
+    else
+        failure_set(&pool->login_failure, "%s", reason);
+    pool->last_attempt_failed = true;
+    if (failure->message[0] != '\0' && !has_connected_server(pool))
+        fail_waiters(pool);
+}
+
+/* A promised server died before it was linked: its client waits again, as the first of all. */
+static void take_back_promise(struct pool *pool, struct server *server)
+{
+    struct waiter *waiter = server->promised_to;
+    if (waiter == NULL)
+        return;
+    loop_cancel(loop_of(pool), &waiter->task);
+    server->promised_to = NULL;
+    waiter->server = NULL;
+    waiter->queued = true;
+    DL_PREPEND(pool->waiters, waiter);
+    pool->waiter_count++;
+}
+
+static void on_failed(struct server *server, const char *reason, const struct failure *failure)
+{
+    struct pool *pool = server->pool;
+    struct failure kept = *failure; /* `reason` may point into it */
+    if (reason == failure->message)
+        reason = kept.message;
+    bool in_login = server->state == SERVER_LOGIN;
+    take_back_promise(pool, server);
+    pool_close_server(pool, server, reason);
+    if (in_login)
+        note_failed_login(pool, reason, &kept);
+}
+
+static void idle_deadline_passed(struct pool *pool, struct server *server)
+{
+    const struct settings *settings = settings_current();
+    usec_t idle_us = clock_now_us() - server->request_us;
+    unsigned kept = pool->limits.min_size;
+    if (settings->server_idle_timeout == 0 || idle_us < settings->server_idle_timeout) {
+        move_server(pool, server, SERVER_USED);
+        set_idle_deadline(server);
+    } else if (pool_server_count(pool) > kept) {
+        pool_close_server(pool, server, "server idle timeout");
+    } else {
+        deadline_set(loop_of(pool), &server->deadline, settings->server_idle_timeout);
+    }
+}
+
+static void on_deadline_passed(struct server *server)
+{
+    static const struct failure none;
+    if (server->state == SERVER_LOGIN)
+        on_failed(server, server->connection.connecting ? "connect failed" : "connect timeout",
+                  &none);
+    else if (server->state == SERVER_IDLE || server->state == SERVER_USED)
+        idle_deadline_passed(server->pool, server);
+}
+
+static void on_lifetime_over(struct server *server)
+{
+    struct pool *pool = server->pool;
+    server->lifetime_is_over = true;
+    if ((server->state == SERVER_IDLE || server->state == SERVER_USED) &&
+        may_end_lifetime(pool, server))
+        pool_close_server(pool, server, "server lifetime over");
+}
+
+const struct server_ops pool_server_ops = {
+    .logged_in = on_logged_in,
+    .errand_done = on_errand_done,
+    .failed = on_failed,
+    .deadline_passed = on_deadline_passed,
+    .lifetime_over = on_lifetime_over,
+};
+
+/* ---- upkeep ---- */
+
+static void close_state(struct pool *pool, enum server_state state, const char *reason)
+{
+    while (pool->servers[state] != NULL)
+        pool_close_server(pool, pool->servers[state], reason);
+}
+
+/* After pool_size was lowered: idle servers that are too many go. */
+static void close_surplus(struct pool *pool)
+{
+    unsigned limit = pool->limits.pool_size + pool->limits.reserve_size;
+    if (pool->limits.pool_size == 0)
+        return;
+    while (pool->servers[SERVER_IDLE] != NULL && pool_server_count(pool) > limit)
+        pool_close_server(pool, pool->servers[SERVER_IDLE]->prev, "too many servers in the pool");
+}
+
+static void tend(struct pool *pool)
+{
+    if (pool->closing)
+        return;
+    if (pool->pools->shutdown == SHUTDOWN_WAIT_FOR_SERVERS && pool->waiters != NULL) {
+        failure_set(&pool->login_failure, "server shutting down");
+        fail_waiters(pool);
+    }
+    if (pool_is_paused(pool)) {
+        close_state(pool, SERVER_IDLE, "pause mode");
+        close_state(pool, SERVER_USED, "pause mode");
+        close_state(pool, SERVER_LOGIN, "pause mode");
+        return;
+    }
+    close_surplus(pool);
+    serve_waiters(pool);
+    pool_grow(pool);
+}
+
+static void on_tend(struct task *task)
+{
+    tend(container_of(task, struct pool, tend));
+}
+
+static void on_tend_later(struct deadline *deadline)
+{
+    tend(container_of(deadline, struct pool, tend_later));
+}
+
+void pool_tend(struct pool *pool)
+{
+    if (pool->closing || pool->database->console)
+        return;
+    pool->tend.run = on_tend;
+    pool->tend_later.passed = on_tend_later;
+    loop_post(loop_of(pool), &pool->tend);
+}
+
+void pool_add_client(struct pool *pool, struct pool_client *client)
+{
+    DL_APPEND(pool->clients, client);
+    pool->client_count++;
+    if (pool->limits.min_size > 0)
+        pool_tend(pool);
+}
+
+void pool_remove_client(struct pool *pool, struct pool_client *client)
+{
+    DL_DELETE(pool->clients, client);
+    pool->client_count--;
+}
+
+static void forget_welcome(struct pool *pool)
+{
+    pool->welcome_known = false;
+    buffer_release(&pool->welcome);
+}
+
+void pool_mark_close_needed(struct pool *pool, const char *reason)
+{
+    for (int state = 0; state < SERVER_CLOSED; state++) {
+        struct server *server;
+        DL_FOREACH(pool->servers[state], server)
+            server->close_needed = true;
+    }
+    forget_welcome(pool);
+    close_state(pool, SERVER_LOGIN, reason);
+    close_state(pool, SERVER_IDLE, "database configuration changed");
+    close_state(pool, SERVER_USED, "database configuration changed");
+    pools_check_drains(pool->pools);
+    pool_tend(pool);
+}
+
+void pool_close_servers(struct pool *pool, const char *reason)
+{
+    forget_welcome(pool);
+    for (int state = 0; state < SERVER_CLOSED; state++) {
+        struct server *server, *next;
+        DL_FOREACH_SAFE(pool->servers[state], server, next) {
+            take_back_promise(pool, server);
+            if (server->link_ops == NULL)
+                pool_close_server(pool, server, reason);
+        }
+    }
+}

@@ -1,0 +1,391 @@
+/*
+ * pools.c - all databases, users and pools: look-ups, reload, removal, averages.
+ *
+ * Databases and users live as long as anybody needs them: a database until its line is gone or, if
+ * it was made from "*", until nobody has used it for autodb_idle_timeout; a user for ever (their
+ * number is bounded by the userlist, [users] and forced users). Pools live as long as their database.
+ *
+ * SPDX-License-Identifier: ISC
+ */
+#include "pool/pools.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+
+#include <openssl/crypto.h>
+#include <utlist.h>
+
+#include "base/intern.h"
+#include "base/log.h"
+#include "base/memory.h"
+#include "pool/growth.h"
+
+/* Derived SCRAM keys that are kept: one for each user and direction that is in use. */
+#define KEY_CACHE_LIMIT 100000
+
+uint64_t pools_next_id(struct pools *pools)
+{
+    return ++pools->last_id;
+}
+
+struct socket_options pools_socket_options(void)
+{
+    const struct settings *settings = settings_current();
+    return (struct socket_options){.keepalive = settings->tcp_keepalive,
+                                   .keepidle = settings->tcp_keepidle,
+                                   .keepintvl = settings->tcp_keepintvl,
+                                   .keepcnt = settings->tcp_keepcnt,
+                                   .buffer_size = settings->tcp_socket_buffer,
+                                   .user_timeout = settings->tcp_user_timeout};
+}
+
+/* ---- users ---- */
+
+struct user *pools_find_user(const struct pools *pools, const char *name)
+{
+    struct user *user;
+    HASH_FIND_STR(pools->users, name, user);
+    return user;
+}
+
+struct user *pools_get_user(struct pools *pools, const char *name)
+{
+    struct user *user = pools_find_user(pools, name);
+    if (user == NULL) {
+        user = memory_new(sizeof(*user));
+        user->name = intern_take(name);
+        user->config = config_find_user(config_current(), name);
+        HASH_ADD_KEYPTR(hh, pools->users, user->name, strlen(user->name), user);
+    }
+    return user;
+}
+
+/* ---- pools ---- */
+
+static void free_pool(struct deferred *deferred)
+{
+    struct pool *pool = container_of(deferred, struct pool, deferred);
+    parameters_release(&pool->welcome_values, &pool->pools->tracked);
+    buffer_release(&pool->welcome);
+    host_list_release(&pool->hosts);
+    free(pool);
+}
+
+/* Takes an empty pool out of all lists. Waiters are gone with the clients. */
+static void drop_pool(struct pool *pool)
+{
+    struct pools *pools = pool->pools;
+    pool->closing = true;
+    loop_cancel(pools->loop, &pool->tend);
+    deadline_clear(&pool->tend_later);
+    pool_leave_hungry(pool);
+    HASH_DELETE(hh, pool->database->members, pool);
+    DL_DELETE(pools->all, pool);
+    DL_DELETE2(pool->user->members, pool, user_prev, user_next);
+    pools->pool_count--;
+    loop_free_later(pools->loop, &pool->deferred, free_pool);
+}
+
+void pools_drop_database_pools(struct pools *pools UNUSED, struct database *database,
+                               const char *reason)
+{
+    struct pool *pool, *next;
+    HASH_ITER(hh, database->members, pool, next) {
+        pool_close_servers(pool, reason);
+        if (pool->client_count == 0 && pool_server_count(pool) == 0)
+            drop_pool(pool);
+    }
+}
+
+static struct pool *create_pool(struct pools *pools, struct database *database, struct user *user)
+{
+    struct pool *pool = memory_new(sizeof(*pool));
+    pool->pools = pools;
+    pool->database = database;
+    pool->user = user;
+    host_list_init(&pool->hosts, database->config->host, database->config->load_balance_disable);
+    parameters_init(&pool->welcome_values, &pools->tracked);
+    pool_stats_window_init(&pool->window, clock_now_us());
+    pool_refresh(pool);
+    HASH_ADD(hh, database->members, user, sizeof(pool->user), pool);
+    DL_APPEND(pools->all, pool);
+    DL_APPEND2(user->members, pool, user_prev, user_next);
+    pools->pool_count++;
+    return pool;
+}
+
+struct pool *pools_get_pool(struct pools *pools, struct database *database, struct user *user)
+{
+    struct pool *pool;
+    if (database->config->user != NULL)
+        user = pools_get_user(pools, database->config->user);
+    HASH_FIND(hh, database->members, &user, sizeof(user), pool);
+    return pool != NULL ? pool : create_pool(pools, database, user);
+}
+
+/* ---- databases ---- */
+
+static void release_config(struct database *database)
+{
+    if (database->automatic)
+        config_database_destroy((struct config_database *) (uintptr_t) database->config);
+}
+
+static void drop_database(struct pools *pools, struct database *database)
+{
+    deadline_clear(&database->idle);
+    HASH_DELETE(hh, pools->databases, database);
+    release_config(database);
+    intern_give_back(database->name);
+    free(database);
+}
+
+static void on_automatic_idle(struct deadline *deadline)
+{
+    struct database *database = container_of(deadline, struct database, idle);
+    struct pools *pools = database->pools;
+    if (database->client_count > 0 || database->paused)
+        return;
+    if (database->server_count > 0) {
+        deadline_set(pools->loop, deadline, settings_current()->autodb_idle_timeout);
+        return;
+    }
+    log_warn(NULL, "dropping database '%s' as it does not exist anymore or inactive auto-database",
+             database->name);
+    pools_drop_database_pools(pools, database, "database removed");
+    drop_database(pools, database);
+}
+
+static struct database *add_database(struct pools *pools, const char *name,
+                                     const struct config_database *config, bool automatic)
+{
+    struct database *database = memory_new(sizeof(*database));
+    database->name = intern_take(name);
+    database->config = config;
+    database->pools = pools;
+    database->automatic = automatic;
+    database->idle.passed = on_automatic_idle;
+    HASH_ADD_KEYPTR(hh, pools->databases, database->name, strlen(database->name), database);
+    return database;
+}
+
+struct database *pools_find_database(struct pools *pools, const char *name, bool create)
+{
+    struct database *database;
+    const struct config_database *fallback = config_current()->fallback;
+    HASH_FIND_STR(pools->databases, name, database);
+    if (database != NULL || !create || fallback == NULL || strlen(name) > DATABASE_NAME_MAX)
+        return database;
+    database = add_database(pools, name, config_database_copy(fallback, name), true);
+    log_info(NULL, "registered new auto-database: %s", name);
+    return database;
+}
+
+void database_count_client(struct database *database, int change)
+{
+    database->client_count += (unsigned) change;
+    if (!database->automatic || database->client_count > 0)
+        return;
+    if (database->members == NULL) {
+        /* Nobody ever got in: do not let names that were only tried pile up. */
+        if (!database->paused && !database->disabled)
+            drop_database(database->pools, database);
+        return;
+    }
+    deadline_set(database->pools->loop, &database->idle, settings_current()->autodb_idle_timeout);
+}
+
+/* ---- reload ---- */
+
+static void rebind_hosts(struct pool *pool)
+{
+    const struct config_database *config = pool->database->config;
+    host_list_release(&pool->hosts);
+    host_list_init(&pool->hosts, config->host, config->load_balance_disable);
+}
+
+/* The entry has a new line: open servers that lead elsewhere must go. */
+static void change_database(struct database *database, const struct config_database *config)
+{
+    bool reconnect = config_database_needs_reconnect(database->config, config);
+    struct pool *pool, *next;
+    release_config(database);
+    database->config = config;
+    if (!reconnect)
+        return;
+    HASH_ITER(hh, database->members, pool, next) {
+        rebind_hosts(pool);
+        pool_mark_close_needed(pool, "connect string changed");
+    }
+}
+
+static const struct config_database *new_config_of(const struct database *database)
+{
+    const struct config *config = config_current();
+    const struct config_database *entry = config_find_database(config, database->name);
+    if (entry == NULL && database->automatic && config->fallback != NULL)
+        return config_database_copy(config->fallback, database->name);
+    return entry;
+}
+
+static void bind_databases(struct pools *pools, database_removed_fn *removed, void *argument)
+{
+    struct database *database, *next;
+    HASH_ITER(hh, pools->databases, database, next) {
+        if (database->console)
+            continue;
+        const struct config_database *entry = new_config_of(database);
+        if (entry == NULL) {
+            log_warn(NULL,
+                     "dropping database '%s' as it does not exist anymore or inactive auto-database",
+                     database->name);
+            removed(argument, database);
+            pools_drop_database_pools(pools, database, "database removed");
+            drop_database(pools, database);
+            continue;
+        }
+        change_database(database, entry);
+        database->automatic = config_find_database(config_current(), database->name) == NULL;
+    }
+}
+
+/* A pool with a forced user and a minimum exists without any client. */
+static void create_standing_pools(struct pools *pools)
+{
+    const struct config_database *entry;
+    for (entry = config_current()->databases; entry != NULL; entry = entry->hh.next) {
+        struct database *database;
+        HASH_FIND_STR(pools->databases, entry->name, database);
+        if (database == NULL)
+            database = add_database(pools, entry->name, entry, false);
+        if (entry->user != NULL && database_min_pool_size(database) > 0)
+            pool_tend(pools_get_pool(pools, database, NULL));
+    }
+}
+
+void pools_bind(struct pools *pools, database_removed_fn *removed, void *argument)
+{
+    struct user *user, *next;
+    const struct settings *settings = settings_current();
+    resolver_set_ttl(pools->resolver, settings->dns_max_ttl, settings->dns_nxdomain_ttl);
+    HASH_ITER(hh, pools->users, user, next)
+        user->config = config_find_user(config_current(), user->name);
+    bind_databases(pools, removed, argument);
+    create_standing_pools(pools);
+    pools_refresh(pools);
+}
+
+void pools_refresh(struct pools *pools)
+{
+    struct pool *pool;
+    DL_FOREACH(pools->all, pool) {
+        pool_refresh(pool);
+        pool_tend(pool);
+    }
+}
+
+/* ---- averages ---- */
+
+static void log_stats(const struct pools *pools, usec_t now_us)
+{
+    struct pool_averages sum = {0};
+    struct pool_stats total = {0}, since = {0};
+    struct pool *pool;
+    usec_t since_us = now_us;
+    DL_FOREACH(pools->all, pool) {
+        pool_stats_add(&total, &pool->stats);
+        pool_stats_add(&since, &pool->window.newer);
+        since_us = pool->window.newer_us;
+    }
+    sum = pool_stats_average(&total, &since, since_us, now_us);
+    log_info(NULL,
+             "stats: %" PRIu64 " xacts/s, %" PRIu64 " queries/s, %" PRIu64
+             " client parses/s, %" PRIu64 " server parses/s, %" PRIu64 " binds/s, in %" PRIu64
+             " B/s, out %" PRIu64 " B/s, xact %" PRIu64 " us, query %" PRIu64 " us, wait %" PRIu64
+             " us",
+             sum.transactions, sum.queries, sum.client_parses, sum.server_parses, sum.binds,
+             sum.bytes_received, sum.bytes_sent, sum.transaction_us, sum.query_us, sum.wait_us);
+}
+
+static usec_t stats_period_us(void)
+{
+    int seconds = settings_current()->stats_period;
+    return (seconds > 0 ? (usec_t) seconds : 60) * USEC_PER_SEC;
+}
+
+static void on_stats_period(struct deadline *deadline)
+{
+    struct pools *pools = container_of(deadline, struct pools, stats_deadline);
+    usec_t now_us = clock_now_us();
+    struct pool *pool;
+    if (settings_current()->log_stats)
+        log_stats(pools, now_us);
+    DL_FOREACH(pools->all, pool)
+        pool_stats_window_turn(&pool->window, &pool->stats, now_us);
+    deadline_set(pools->loop, deadline, stats_period_us());
+}
+
+/* ---- beginning and end ---- */
+
+static void create_console(struct pools *pools)
+{
+    static const struct config_database console = {.pool_size = 2,
+                                                   .min_pool_size = 0,
+                                                   .reserve_pool_size = 0,
+                                                   .pool_mode = POOL_STATEMENT,
+                                                   .max_db_connections = CONFIG_UNSET,
+                                                   .max_db_client_connections = CONFIG_UNSET,
+                                                   .server_lifetime = CONFIG_UNSET,
+                                                   .query_wait_timeout = CONFIG_UNSET};
+    struct database *database = add_database(pools, CONSOLE_DATABASE, &console, false);
+    database->console = true;
+    pools->console = create_pool(pools, database, pools_get_user(pools, CONSOLE_DATABASE));
+    pools->console->welcome_known = true;
+}
+
+struct pools *pools_create(struct loop *loop)
+{
+    const struct settings *settings = settings_current();
+    struct resolver_options resolver = {.resolv_conf = settings->resolv_conf,
+                                        .max_ttl_us = settings->dns_max_ttl,
+                                        .nxdomain_ttl_us = settings->dns_nxdomain_ttl};
+    struct pools *pools = memory_new(sizeof(*pools));
+    pools->loop = loop;
+    pools->resolver = resolver_create(loop, &resolver);
+    if (pools->resolver == NULL ||
+        !tracked_names_init(&pools->tracked, settings->track_extra_parameters)) {
+        log_error(NULL, pools->resolver == NULL ? "dns setup failed"
+                                                : "too many names in track_extra_parameters");
+        free(pools);
+        return NULL;
+    }
+    pools->key_cache = scram_key_cache_create(KEY_CACHE_LIMIT);
+    create_console(pools);
+    create_standing_pools(pools);
+    pools->stats_deadline.passed = on_stats_period;
+    deadline_set(loop, &pools->stats_deadline, stats_period_us());
+    return pools;
+}
+
+void pools_destroy(struct pools *pools)
+{
+    struct database *database, *next_database;
+    struct user *user, *next_user;
+    struct pool *pool, *next_pool;
+    deadline_clear(&pools->stats_deadline);
+    HASH_ITER(hh, pools->databases, database, next_database) {
+        HASH_ITER(hh, database->members, pool, next_pool) {
+            pool_close_servers(pool, "shutdown");
+            drop_pool(pool);
+        }
+        drop_database(pools, database);
+    }
+    HASH_ITER(hh, pools->users, user, next_user) {
+        HASH_DELETE(hh, pools->users, user);
+        OPENSSL_cleanse(&user->learned_keys, sizeof(user->learned_keys));
+        intern_give_back(user->name);
+        free(user);
+    }
+    resolver_destroy(pools->resolver);
+    scram_key_cache_destroy(pools->key_cache);
+}

@@ -1,0 +1,464 @@
+/*
+ * session.c - linking a client to a server and letting go again.
+ *
+ * SPDX-License-Identifier: ISC
+ */
+#include "relay/session.h"
+
+#include <string.h>
+
+#include "base/slab.h"
+#include "config/config.h"
+#include "pool/pools.h"
+#include "wire/message.h"
+
+static struct slab sessions = SLAB_INITIAL("session_cache", struct session);
+
+struct slab *session_slab(void)
+{
+    return &sessions;
+}
+
+static struct loop *loop_of(const struct session *session)
+{
+    return session->client->connection.loop;
+}
+
+static struct pool *pool_of(const struct session *session)
+{
+    return session->client->pool;
+}
+
+/* ---- limits of a client without a server ---- */
+
+static void set_idle_limit(struct session *session)
+{
+    struct client *client = session->client;
+    usec_t limit_us = client_idle_timeout_us(client->user);
+    if (limit_us != 0 || deadline_is_set(&client->deadline))
+        deadline_set(loop_of(session), &client->deadline, limit_us);
+}
+
+/* How long this client may wait, and what it is told when that is over. */
+static usec_t wait_limit_us(const struct session *session, const char **ret_message)
+{
+    const struct client *client = session->client;
+    usec_t wait_us = client_query_wait_timeout_us(client->database, client->user);
+    usec_t query_us = settings_current()->query_timeout;
+    *ret_message = "query_wait_timeout";
+    if (query_us != 0 && (wait_us == 0 || query_us < wait_us)) {
+        *ret_message = "query_timeout";
+        return query_us;
+    }
+    return wait_us;
+}
+
+static usec_t notify_after_us(const struct session *session)
+{
+    if (session->notified)
+        return 0;
+    return (usec_t) settings_current()->query_wait_notify * USEC_PER_SEC;
+}
+
+static void set_wait_limit(struct session *session)
+{
+    const char *message;
+    struct client *client = session->client;
+    usec_t limit_us = wait_limit_us(session, &message);
+    usec_t notify_us = notify_after_us(session);
+    if (notify_us != 0 && (limit_us == 0 || notify_us < limit_us))
+        limit_us = notify_us;
+    deadline_set_since(loop_of(session), &client->deadline, limit_us, client->query_start_us);
+}
+
+static void send_wait_notice(struct session *session)
+{
+    struct buffer notice = {0};
+    notice_response_write(
+        &notice, SQLSTATE_SUCCESS,
+        "No server connection available in postgres backend, client being queued", NULL);
+    connection_send_last(&session->client->connection, notice.data, notice.size);
+    buffer_release(&notice);
+    session->notified = true;
+}
+
+static void wait_deadline_passed(struct session *session)
+{
+    const char *message;
+    usec_t limit_us = wait_limit_us(session, &message);
+    usec_t waited_us = clock_now_us() - session->client->query_start_us;
+    if (limit_us != 0 && waited_us >= limit_us) {
+        session_close(session, message, message);
+        return;
+    }
+    usec_t notify_us = notify_after_us(session);
+    if (notify_us != 0 && waited_us >= notify_us)
+        send_wait_notice(session);
+    set_wait_limit(session);
+}
+
+/* ---- linking ---- */
+
+static void on_server_readable(struct server *server)
+{
+    session_read_server(server->session);
+}
+
+static void on_server_drained(struct server *server)
+{
+    struct session *session = server->session;
+    if (session->client->connection.readable)
+        loop_post(loop_of(session), &session->client->task);
+}
+
+static void on_server_broken(struct server *server)
+{
+    session_lose_server(server->session, "server connection closed");
+}
+
+static void on_server_deadline(struct server *server)
+{
+    bool in_query = server->query_start_us != 0;
+    session_lose_server(server->session, in_query ? "query timeout" : "idle transaction timeout");
+}
+
+static void on_transaction_over(struct server *server)
+{
+    session_lose_server(server->session, "transaction timeout");
+}
+
+static const struct server_link_ops link_ops = {
+    .readable = on_server_readable,
+    .drained = on_server_drained,
+    .broken = on_server_broken,
+    .deadline_passed = on_server_deadline,
+    .transaction_over = on_transaction_over,
+};
+
+/* The client takes over the server's spelling of values that mean the same. */
+static void adopt_parameters(struct client *client, const struct server *server)
+{
+    struct parameters own = client->parameters;
+    parameters_init(&client->parameters, server->tracked);
+    parameters_fill(&client->parameters, &server->parameters, server->tracked);
+    parameters_fill(&client->parameters, &own, server->tracked);
+    parameters_release(&own, server->tracked);
+}
+
+/* Starts our own SET, if the server's parameters are not the client's. */
+static bool begin_sync(struct session *session)
+{
+    struct client *client = session->client;
+    struct server *server = client->server;
+    struct buffer query = {0};
+    if (parameters_same(&server->parameters, &client->parameters, server->tracked))
+        return false;
+    size_t mark = message_begin(&query, 'Q');
+    if (!parameters_difference(&server->parameters, &client->parameters, server->tracked,
+                               &query)) {
+        buffer_release(&query);
+        adopt_parameters(client, server);
+        return false;
+    }
+    message_add_byte(&query, 0);
+    message_end(&query, mark);
+    session->state = SESSION_SYNCING;
+    answers_expect_swallowed(&server->answers);
+    server->ready = false;
+    bool sent = connection_send(&server->connection, query.data, query.size);
+    buffer_release(&query);
+    if (!sent)
+        session_lose_server(session, "server connection closed");
+    return true;
+}
+
+/* Returns true if the session is LINKED; it may be SYNCING, or closed, instead. */
+static bool link_server(struct session *session, struct server *server)
+{
+    struct client *client = session->client;
+    deadline_clear(&client->deadline);
+    server->promised_to = NULL;
+    client->server = server;
+    client->pool->stats.server_assignments++;
+    server_link(server, session, &link_ops);
+    session->notified = false;
+    session->state = SESSION_LINKED;
+    return !begin_sync(session);
+}
+
+void session_synced(struct session *session)
+{
+    adopt_parameters(session->client, session->client->server);
+    session->state = SESSION_LINKED;
+    loop_post(loop_of(session), &session->client->task);
+}
+
+bool session_obtain_server(struct session *session)
+{
+    struct client *client = session->client;
+    struct server *server = NULL;
+    struct failure failure;
+    client->query_start_us = clock_now_us();
+    switch (pool_take(client->pool, &server, &failure)) {
+    case TAKE_SERVER:
+        return link_server(session, server);
+    case TAKE_REFUSED:
+        session_close(session, failure.message, failure.message);
+        return false;
+    case TAKE_WAIT:
+        break;
+    }
+    session->state = SESSION_WAITING;
+    pool_wait(client->pool, &client->waiter, false, client->query_start_us);
+    set_wait_limit(session);
+    return false;
+}
+
+static bool is_settled(const struct session *session)
+{
+    const struct server *server = session->client->server;
+    bool mid_message = session->body_left > 0 && !session->dropping;
+    return server->ready && answers_settled(&server->answers) && server->body_left == 0 &&
+           server->held.size == 0 && session->stash.size == 0 && !mid_message &&
+           !connection_is_congested(&server->connection);
+}
+
+static struct server *unlink_server(struct session *session)
+{
+    struct client *client = session->client;
+    struct server *server = client->server;
+    server_unlink(server);
+    client->server = NULL;
+    client->query_start_us = 0;
+    session->state = SESSION_IDLE;
+    return server;
+}
+
+void session_release_if_settled(struct session *session)
+{
+    struct client *client = session->client;
+    if (pool_of(session)->limits.mode == POOL_SESSION || !is_settled(session))
+        return;
+    pool_give_back(client->pool, unlink_server(session), true, NULL);
+    set_idle_limit(session);
+    if (client->connection.readable)
+        loop_post(loop_of(session), &client->task);
+}
+
+/* ---- queries and transactions ---- */
+
+void session_begin_query(struct session *session)
+{
+    struct client *client = session->client;
+    struct server *server = client->server;
+    struct pool *pool = client->pool;
+    server->ready = false;
+    if (server->query_start_us != 0)
+        return;
+    server->query_start_us = client->query_start_us != 0 ? client->query_start_us : clock_now_us();
+    client->query_start_us = server->query_start_us;
+    pool->stats.queries++;
+    if (server->transaction_start_us == 0) {
+        server->transaction_start_us = server->query_start_us;
+        pool->stats.transactions++;
+        if (pool->limits.transaction_timeout_us != 0)
+            deadline_set_since(loop_of(session), &server->transaction_limit,
+                               pool->limits.transaction_timeout_us, server->transaction_start_us);
+    }
+    if (pool->limits.query_timeout_us != 0 || deadline_is_set(&server->deadline))
+        deadline_set_since(loop_of(session), &server->deadline, pool->limits.query_timeout_us,
+                           server->query_start_us);
+}
+
+void session_end_query(struct session *session, char transaction_status)
+{
+    struct client *client = session->client;
+    struct server *server = client->server;
+    struct pool *pool = client->pool;
+    server->transaction_status = transaction_status;
+    if (!answers_settled(&server->answers))
+        return;
+    usec_t now_us = clock_now_us();
+    if (server->query_start_us != 0)
+        pool->stats.query_us += now_us - server->query_start_us;
+    server->query_start_us = 0;
+    client->query_start_us = 0;
+    server->ready = transaction_status == 'I';
+    if (server->ready) {
+        if (server->transaction_start_us != 0)
+            pool->stats.transaction_us += now_us - server->transaction_start_us;
+        server->transaction_start_us = 0;
+        deadline_clear(&server->transaction_limit);
+        deadline_clear(&server->deadline);
+    } else {
+        deadline_set(loop_of(session), &server->deadline,
+                     pool->limits.idle_transaction_timeout_us);
+    }
+}
+
+/* ---- the end ---- */
+
+static void release_session(struct session *session)
+{
+    session->client->session = NULL;
+    buffer_release(&session->stash);
+    slab_give_back(&sessions, session);
+}
+
+static const char *unsettled_reason(const struct server *server)
+{
+    if (!server->ready && server->answers.count == 0)
+        return "client disconnect while server was not ready";
+    if (server->answers.count > 0)
+        return "client disconnected with query in progress";
+    return "client disconnect before everything was sent to the server";
+}
+
+void session_close(struct session *session, const char *reason, const char *message)
+{
+    struct client *client = session->client;
+    struct pool *pool = client->pool;
+    if (client->server != NULL) {
+        bool settled = session->state == SESSION_LINKED && is_settled(session);
+        const char *why = settled ? NULL : unsettled_reason(client->server);
+        pool_give_back(pool, unlink_server(session), settled, why);
+    }
+    release_session(session);
+    client_close(client, reason, message);
+}
+
+void session_lose_server(struct session *session, const char *reason)
+{
+    struct client *client = session->client;
+    struct server *server = unlink_server(session);
+    pool_close_server(client->pool, server, reason);
+    release_session(session);
+    client_close(client, reason, reason);
+}
+
+/* The stash is one whole simple query: it can be answered without a server. */
+static bool stash_is_one_query(const struct session *session)
+{
+    struct frame frame;
+    return session->stash.size >= FRAME_HEADER_SIZE &&
+           frame_read_header(session->stash.data, &frame) && frame.type == 'Q' &&
+           frame.size == session->stash.size && session->body_left == 0;
+}
+
+void session_cancel_wait(struct session *session)
+{
+    static const char text[] = "canceling statement due to user request";
+    struct client *client = session->client;
+    struct buffer answer = {0};
+    if (session->state != SESSION_WAITING)
+        return;
+    if (!stash_is_one_query(session)) {
+        session_close(session, text, text);
+        return;
+    }
+    pool_cancel_wait(client->pool, &client->waiter);
+    buffer_release(&session->stash);
+    session->state = SESSION_IDLE;
+    client->query_start_us = 0;
+    error_response_write(&answer, "ERROR", "57014", text);
+    message_write_ready_for_query(&answer, 'I');
+    connection_send_last(&client->connection, answer.data, answer.size);
+    buffer_release(&answer);
+    set_idle_limit(session);
+    loop_post(loop_of(session), &client->task);
+}
+
+/* ---- news for the client's consumer ---- */
+
+static void on_readable(struct client *client)
+{
+    struct session *session = session_of(client);
+    /* A client that goes away while it waits has nothing to get any more: it leaves the queue. */
+    if (session->state == SESSION_WAITING && client->connection.ended)
+        session_close(session, "client unexpected eof", NULL);
+    else
+        session_read_client(session);
+}
+
+static void on_drained(struct client *client)
+{
+    struct session *session = session_of(client);
+    if (client->server != NULL && client->server->connection.readable)
+        loop_post(loop_of(session), &client->server->task);
+}
+
+static void on_broken(struct client *client)
+{
+    session_close(session_of(client), "unexpected eof", NULL);
+}
+
+static void send_stash(struct session *session)
+{
+    struct buffer stash = session->stash;
+    session->stash = (struct buffer){0};
+    session_take_client_bytes(session, stash.data, stash.size);
+    buffer_release(&stash);
+}
+
+/* Goes on where the session stopped: with the stash, then with the socket. */
+static void on_resumed(struct client *client)
+{
+    struct session *session = session_of(client);
+    if (session->state == SESSION_LINKED && session->stash.size > 0)
+        send_stash(session);
+    if (client->session != NULL)
+        session_read_client(session);
+}
+
+static void on_waited(struct client *client)
+{
+    struct session *session = session_of(client);
+    struct server *server = client->waiter.server;
+    client->waiter.server = NULL;
+    if (client->waiter.failed) {
+        struct failure failure = client->pool->login_failure;
+        release_session(session);
+        client_close_with_failure(client, &failure);
+        return;
+    }
+    client->pool->stats.wait_us += clock_now_us() - client->waiter.since_us;
+    if (link_server(session, server))
+        on_resumed(client);
+}
+
+static void on_deadline_passed(struct client *client)
+{
+    struct session *session = session_of(client);
+    if (session->state == SESSION_WAITING)
+        wait_deadline_passed(session);
+    else if (session->state == SESSION_IDLE)
+        session_close(session, "client_idle_timeout", "client_idle_timeout");
+}
+
+static void on_end(struct client *client, const char *message)
+{
+    session_close(session_of(client), message != NULL ? message : "shutdown", message);
+}
+
+static const struct client_consumer relay_consumer = {
+    .readable = on_readable,
+    .drained = on_drained,
+    .broken = on_broken,
+    .waited = on_waited,
+    .resumed = on_resumed,
+    .deadline_passed = on_deadline_passed,
+    .end = on_end,
+};
+
+void session_start(struct client *client, const uint8_t *bytes, size_t size)
+{
+    struct session *session = slab_take(&sessions);
+    session->client = client;
+    client->session = session;
+    client->consumer = &relay_consumer;
+    set_idle_limit(session);
+    if (size > 0)
+        session_take_client_bytes(session, bytes, size);
+    if (client->session != NULL && client->connection.readable)
+        loop_post(loop_of(session), &client->task);
+}

@@ -1,0 +1,204 @@
+/*
+ * answers.c - the queue of answers that a server still owes.
+ *
+ * SPDX-License-Identifier: ISC
+ */
+#include "server/answers.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/memory.h"
+
+/* Set in an entry whose answer is swallowed; type bytes are ASCII. */
+#define SWALLOWED 0x80
+
+static uint32_t capacity_of(const struct answers *answers)
+{
+    return answers->capacity != 0 ? answers->capacity : ANSWERS_INLINE;
+}
+
+static uint8_t entry_at(const struct answers *answers, uint32_t place)
+{
+    uint32_t slot = (answers->head + place) & (capacity_of(answers) - 1);
+    return answers->capacity != 0 ? answers->entries[slot] : answers->inline_entries[slot];
+}
+
+static void put_entry(struct answers *answers, uint32_t place, uint8_t entry)
+{
+    uint32_t slot = (answers->head + place) & (capacity_of(answers) - 1);
+    if (answers->capacity != 0)
+        answers->entries[slot] = entry;
+    else
+        answers->inline_entries[slot] = entry;
+}
+
+void answers_release(struct answers *answers)
+{
+    free(answers->entries);
+    *answers = (struct answers){0};
+}
+
+static void grow(struct answers *answers)
+{
+    uint32_t capacity = capacity_of(answers) * 2;
+    uint8_t *entries = memory_new(capacity);
+    for (uint32_t i = 0; i < answers->count; i++)
+        entries[i] = entry_at(answers, i);
+    free(answers->entries);
+    answers->entries = entries;
+    answers->capacity = capacity;
+    answers->head = 0;
+}
+
+static void push(struct answers *answers, uint8_t entry)
+{
+    if (answers->count == capacity_of(answers))
+        grow(answers);
+    put_entry(answers, answers->count, entry);
+    answers->count++;
+}
+
+static void drop_head(struct answers *answers)
+{
+    answers->head = (answers->head + 1) & (capacity_of(answers) - 1);
+    answers->count--;
+}
+
+/* The head was answered. An end of COPY that nobody waited for is ignored by the server. */
+static void pop(struct answers *answers)
+{
+    drop_head(answers);
+    while (answers->count > 0 && entry_at(answers, 0) == 'c')
+        drop_head(answers);
+}
+
+static uint8_t head_type(const struct answers *answers)
+{
+    return answers->count > 0 ? (uint8_t) (entry_at(answers, 0) & ~SWALLOWED) : 0;
+}
+
+void answers_expect(struct answers *answers, uint8_t type)
+{
+    if (type == 'd' || type == 'H')
+        return;
+    if (answers->copying) {
+        /* Sync is ignored meanwhile; whatever else is not COPY gets swallowed by the error. */
+        if (type == 'c' || type == 'f')
+            answers->copying = false;
+        return;
+    }
+    if (answers->skipping && type != 'S')
+        return;
+    if (type == 'c' || type == 'f') {
+        /* Worth an entry only if something before it may still turn out to be a COPY. */
+        if (answers->count > 0)
+            push(answers, 'c');
+        return;
+    }
+    answers->skipping = false;
+    push(answers, type);
+}
+
+void answers_expect_swallowed(struct answers *answers)
+{
+    push(answers, 'Q' | SWALLOWED);
+}
+
+bool answers_swallows_next(const struct answers *answers)
+{
+    return answers->count > 0 && (entry_at(answers, 0) & SWALLOWED) != 0;
+}
+
+/*
+ * The head began to read COPY data. What was sent behind it has been, or will be, read as part of
+ * the COPY: Syncs are ignored, the first end of COPY ends it, the first other message fails it.
+ */
+static void begin_copy_in(struct answers *answers)
+{
+    uint32_t kept = 1, read = 1;
+    answers->copying = true;
+    for (; read < answers->count && answers->copying; read++)
+        if (entry_at(answers, read) != 'S')
+            answers->copying = false;
+    for (; read < answers->count; read++)
+        put_entry(answers, kept++, entry_at(answers, read));
+    answers->count = kept;
+}
+
+static bool is_extended(uint8_t type)
+{
+    return type == 'P' || type == 'B' || type == 'D' || type == 'E' || type == 'C';
+}
+
+/* After an error in the extended protocol everything up to the next Sync is skipped. */
+static void skip_to_sync(struct answers *answers)
+{
+    while (answers->count > 0 && entry_at(answers, 0) != 'S')
+        drop_head(answers);
+    answers->skipping = answers->count == 0;
+}
+
+bool answers_received(struct answers *answers, uint8_t type)
+{
+    uint8_t head = head_type(answers);
+    uint8_t answered = 0; /* the request that this message completes */
+
+    switch (type) {
+    case 'A':
+    case 'N':
+    case 'S':
+        return true;
+    case 'E':
+        answers->copying = false;
+        if (is_extended(head))
+            skip_to_sync(answers);
+        return true;
+    case 'Z':
+        if (head != 'Q' && head != 'S' && head != 'F')
+            return false;
+        pop(answers);
+        return true;
+    case '1':
+        answered = 'P';
+        break;
+    case '2':
+        answered = 'B';
+        break;
+    case '3':
+        answered = 'C';
+        break;
+    case 'n':
+        answered = 'D';
+        break;
+    case 'T':
+        if (head == 'Q')
+            return true;
+        answered = 'D';
+        break;
+    case 't':
+        return head == 'D';
+    case 'V':
+        return head == 'F';
+    case 'C':
+    case 'I':
+        if (head == 'Q')
+            return true;
+        answered = 'E';
+        break;
+    case 's':
+        answered = 'E';
+        break;
+    case 'G':
+        if (head != 'Q' && head != 'E')
+            return false;
+        begin_copy_in(answers);
+        return true;
+    default: /* rows and COPY OUT */
+        return head == 'Q' || head == 'E';
+    }
+    if (head != answered)
+        return false;
+    pop(answers);
+    return true;
+}

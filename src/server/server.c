@@ -1,0 +1,348 @@
+/*
+ * server.c - one connection to PostgreSQL: events, internal queries, close.
+ *
+ * Three readers share the connection, chosen by what the server is doing: the login and our own
+ * queries see whole messages, the relay streams, and an idle server may only speak of notifications.
+ * After every report to the pool the server may be closed; its memory lasts until the end of the turn.
+ *
+ * SPDX-License-Identifier: ISC
+ */
+#include "server/server.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/intern.h"
+#include "base/slab.h"
+#include "config/config.h"
+#include "server/server_login.h"
+#include "wire/message.h"
+
+/* Longest message of an answer to one of our own queries. */
+#define ERRAND_MESSAGE_MAX (1024 * 1024)
+
+static struct slab servers = SLAB_INITIAL("server_cache", struct server);
+
+struct slab *server_slab(void)
+{
+    return &servers;
+}
+
+const char *server_state_name(enum server_state state)
+{
+    static const char *const names[SERVER_STATES] = {
+        [SERVER_LOGIN] = "new",
+        [SERVER_IDLE] = "idle",
+        [SERVER_ACTIVE] = "active",
+        [SERVER_TESTED] = "tested",
+        [SERVER_USED] = "used",
+        [SERVER_BEING_CANCELED] = "being_canceled",
+        [SERVER_CLOSED] = "closed",
+    };
+    return names[state];
+}
+
+static size_t describe(const struct log_subject *subject, char *ret_text, size_t size)
+{
+    const struct server *server = container_of_const(subject, struct server, subject);
+    char address[ADDRESS_TEXT_SIZE];
+    address_print(&server->connection.peer, address, sizeof(address));
+    int length = snprintf(ret_text, size, "S-%p: %s/%s@%s", (const void *) server,
+                          server->database_name, server->user_name, address);
+    return length < 0 ? 0 : (size_t) length;
+}
+
+static struct server *server_of(struct connection *connection)
+{
+    return container_of(connection, struct server, connection);
+}
+
+static void fail(struct server *server, const char *reason)
+{
+    static const struct failure none;
+    server->ops->failed(server, reason, &none);
+}
+
+static void errand_ended(struct server *server, char status)
+{
+    enum errand errand = server->errand;
+    server->transaction_status = status;
+    server->errand = ERRAND_NONE;
+    deadline_clear(&server->deadline);
+    if (status != 'I') {
+        fail(server, errand == ERRAND_RESET   ? "reset query failed"
+                     : errand == ERRAND_CHECK ? "test query failed"
+                                              : "exec_on_connect query failed");
+        return;
+    }
+    server->ready = true;
+    if (errand == ERRAND_CONNECT)
+        server->ops->logged_in(server);
+    else
+        server->ops->errand_done(server);
+}
+
+static void log_errand_error(struct server *server, const struct collected_message *message)
+{
+    struct error_fields fields;
+    (void) error_response_read(message->body, message->size, &fields);
+    log_error(&server->subject, "S: error while executing %s: %s: %s",
+              server->errand == ERRAND_RESET   ? "server_reset_query"
+              : server->errand == ERRAND_CHECK ? "server_check_query"
+                                               : "connect_query",
+              fields.severity, fields.message);
+}
+
+static void errand_message(struct server *server, const struct collected_message *message)
+{
+    int place;
+    switch (message->type) {
+    case 'Z':
+        errand_ended(server, message->size == 1 ? (char) message->body[0] : '?');
+        return;
+    case 'S':
+        if (!server_read_parameter_status(server, message->body, message->size, &place))
+            fail(server, "broken ParameterStatus packet");
+        return;
+    case 'E':
+        log_errand_error(server, message);
+        return;
+    case 'G':
+    case 'W':
+        fail(server, "unexpected COPY in an internal query");
+        return;
+    default: /* rows, notices and notifications of our own queries interest nobody */
+        return;
+    }
+}
+
+static void handle_message(struct server *server, const struct collected_message *message)
+{
+    if (server->state == SERVER_LOGIN && server->errand == ERRAND_NONE)
+        server_login_message(server, message);
+    else if (server->errand != ERRAND_NONE)
+        errand_message(server, message);
+    else if (message->type != 'A')
+        fail(server, server->state == SERVER_USED ? "SV_USED server got dirty"
+                                                  : "SV_IDLE server got dirty");
+}
+
+/* Handles what has been gathered, until the server is closed or linked or more is needed. */
+static void handle_messages(struct server *server)
+{
+    size_t limit = server->login != NULL ? LOGIN_MESSAGE_MAX : ERRAND_MESSAGE_MAX;
+    struct collected_message message;
+    while (server->state != SERVER_CLOSED && server->link_ops == NULL) {
+        switch (collector_next(&server->incoming, limit, &message)) {
+        case COLLECT_MESSAGE:
+            handle_message(server, &message);
+            break;
+        case COLLECT_MORE:
+            return;
+        case COLLECT_BROKEN:
+        case COLLECT_TOO_LARGE:
+            fail(server, "bad pkt header");
+            return;
+        }
+    }
+}
+
+static void read_unlinked(struct server *server)
+{
+    uint8_t *bytes;
+    size_t size;
+    while (server->state != SERVER_CLOSED && server->link_ops == NULL) {
+        switch (connection_receive(&server->connection, &bytes, &size)) {
+        case RECEIVED_BYTES:
+            server->request_us = clock_now_us();
+            collector_feed(&server->incoming, bytes, size);
+            handle_messages(server);
+            break;
+        case RECEIVED_NOTHING:
+            return;
+        case RECEIVED_END:
+            fail(server, "server conn crashed?");
+            return;
+        }
+    }
+}
+
+static void on_connected(struct connection *connection, int error)
+{
+    server_login_connected(server_of(connection), error);
+}
+
+static void on_readable(struct connection *connection)
+{
+    struct server *server = server_of(connection);
+    if (server->link_ops != NULL)
+        server->link_ops->readable(server);
+    else
+        read_unlinked(server);
+}
+
+static void on_drained(struct connection *connection)
+{
+    struct server *server = server_of(connection);
+    if (server->link_ops != NULL)
+        server->link_ops->drained(server);
+}
+
+static void on_broken(struct connection *connection)
+{
+    struct server *server = server_of(connection);
+    if (server->link_ops != NULL)
+        server->link_ops->broken(server);
+    else
+        fail(server, "server connection closed");
+}
+
+static const struct connection_ops server_connection_ops = {
+    .connected = on_connected,
+    .readable = on_readable,
+    .drained = on_drained,
+    .broken = on_broken,
+};
+
+static void on_deadline(struct deadline *deadline)
+{
+    struct server *server = container_of(deadline, struct server, deadline);
+    if (server->link_ops != NULL)
+        server->link_ops->deadline_passed(server);
+    else if (server->errand == ERRAND_RESET)
+        fail(server, "reset query failed");
+    else if (server->errand == ERRAND_CHECK)
+        fail(server, "test query failed");
+    else
+        server->ops->deadline_passed(server);
+}
+
+static void on_lifetime_over(struct deadline *deadline)
+{
+    struct server *server = container_of(deadline, struct server, lifetime);
+    server->ops->lifetime_over(server);
+}
+
+static void on_transaction_over(struct deadline *deadline)
+{
+    struct server *server = container_of(deadline, struct server, transaction_limit);
+    if (server->link_ops != NULL)
+        server->link_ops->transaction_over(server);
+}
+
+/* Goes on reading where a turn was not enough. */
+static void on_task(struct task *task)
+{
+    struct server *server = container_of(task, struct server, task);
+    if (server->state != SERVER_CLOSED)
+        on_readable(&server->connection);
+}
+
+struct server *server_open(struct loop *loop, const struct server_ops *ops, struct pool *pool,
+                           const struct server_options *options)
+{
+    struct server *server = slab_take(&servers);
+    server->connection.loop = loop;
+    server->connection.ops = &server_connection_ops;
+    server->connection.fd = -1;
+    server->subject.describe = describe;
+    server->ops = ops;
+    server->pool = pool;
+    server->id = options->id;
+    server->database_name = intern_take(options->database_name);
+    server->user_name = intern_take(options->user);
+    server->host = intern_take(options->host);
+    server->tracked = options->tracked;
+    server->deadline.passed = on_deadline;
+    server->lifetime.passed = on_lifetime_over;
+    server->transaction_limit.passed = on_transaction_over;
+    server->task.run = on_task;
+    server->connect_us = server->request_us = clock_now_us();
+    parameters_init(&server->parameters, options->tracked);
+    deadline_set(loop, &server->deadline, options->connect_timeout_us);
+    deadline_set(loop, &server->lifetime, options->lifetime_us);
+    server_login_begin(server, options);
+    return server;
+}
+
+static void release(struct deferred *deferred)
+{
+    struct server *server = container_of(deferred, struct server, deferred);
+    parameters_release(&server->parameters, server->tracked);
+    collector_release(&server->incoming);
+    answers_release(&server->answers);
+    buffer_release(&server->held);
+    intern_give_back(server->database_name);
+    intern_give_back(server->user_name);
+    intern_give_back(server->host);
+    slab_give_back(&servers, server);
+}
+
+void server_close(struct server *server, const char *reason)
+{
+    struct loop *loop = server->connection.loop;
+    if (server->state == SERVER_CLOSED)
+        return;
+    if (settings_current()->log_disconnections)
+        log_info(&server->subject, "closing because: %s (age=%" PRIu64 "s)", reason,
+                 (clock_now_us() - server->connect_us) / USEC_PER_SEC);
+    if (server->login == NULL && !connection_is_congested(&server->connection)) {
+        static const uint8_t terminate[] = {'X', 0, 0, 0, 4};
+        connection_send_last(&server->connection, terminate, sizeof(terminate));
+    }
+    server->state = SERVER_CLOSED;
+    server->link_ops = NULL;
+    server->session = NULL;
+    server_finish_login(server);
+    deadline_clear(&server->deadline);
+    deadline_clear(&server->lifetime);
+    deadline_clear(&server->transaction_limit);
+    loop_cancel(loop, &server->task);
+    connection_close(&server->connection);
+    loop_free_later(loop, &server->deferred, release);
+}
+
+void server_run_errand(struct server *server, enum errand errand, const char *sql,
+                       usec_t limit_us)
+{
+    struct buffer query = {0};
+    server->errand = errand;
+    server->ready = false;
+    if (errand != ERRAND_CONNECT)
+        deadline_set(server->connection.loop, &server->deadline, limit_us);
+    message_write_query(&query, sql);
+    bool sent UNUSED = connection_send(&server->connection, query.data, query.size);
+    /* A dead server is noticed by reading: the errand's answer will not come, the end will. */
+    if (server->connection.failed)
+        loop_post(server->connection.loop, &server->task);
+    buffer_release(&query);
+}
+
+void server_link(struct server *server, struct session *session,
+                 const struct server_link_ops *link_ops)
+{
+    server->session = session;
+    server->link_ops = link_ops;
+    deadline_clear(&server->deadline);
+}
+
+void server_unlink(struct server *server)
+{
+    server->session = NULL;
+    server->link_ops = NULL;
+    deadline_clear(&server->deadline);
+    deadline_clear(&server->transaction_limit);
+    loop_cancel(server->connection.loop, &server->task);
+}
+
+const struct buffer *server_login_parameters(const struct server *server)
+{
+    return &server->login->parameters;
+}
+
+void server_finish_login(struct server *server)
+{
+    server_login_destroy(server->login);
+    server->login = NULL;
+}

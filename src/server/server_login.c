@@ -1,0 +1,291 @@
+/*
+ * server_login.c - the part of a server's life before it is usable.
+ *
+ * All that the login needs from the configuration is copied at the beginning, so that a reload in
+ * mid login changes nothing. A server that cannot even begin fails from the loop, like any other.
+ *
+ * SPDX-License-Identifier: ISC
+ */
+#include "server/server_login.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/memory.h"
+#include "config/config.h"
+#include "hosts/host_list.h"
+#include "wire/message.h"
+
+#define PROTOCOL_3_0 196608
+
+static void fail(struct server *server, const char *reason)
+{
+    static const struct failure none;
+    server->ops->failed(server, reason, &none);
+}
+
+static void fail_to_connect(struct server *server, int error)
+{
+    char address[ADDRESS_TEXT_SIZE];
+    address_print(&server->connection.peer, address, sizeof(address));
+    log_warn(NULL, "sbuf_connect failed to connect to %s: %s", address, strerror(error));
+    fail(server, "connect failed");
+}
+
+/* Reports a connect that could not begin, as if it had failed later. */
+static void on_begin_failed(struct task *task)
+{
+    struct server *server = container_of(task, struct server, task);
+    fail(server, "connect failed");
+}
+
+static void begin_failed(struct server *server, int error)
+{
+    char address[ADDRESS_TEXT_SIZE];
+    address_print(&server->connection.peer, address, sizeof(address));
+    log_warn(NULL, "sbuf_connect failed to connect to %s: %s", address, strerror(error));
+    server->task.run = on_begin_failed;
+    loop_post(server->connection.loop, &server->task);
+}
+
+static void connect_to(struct server *server, const struct address *address)
+{
+    struct connection *connection = &server->connection;
+    int error = connection_open(connection, connection->loop, connection->ops, address,
+                                &server->login->sockets);
+    if (error != 0) {
+        connection->peer = *address;
+        begin_failed(server, error);
+    }
+}
+
+static void on_resolved(struct resolver_query *query, const struct address *addresses, size_t count,
+                        const char *error)
+{
+    struct server_login *login = container_of(query, struct server_login, query);
+    struct server *server = login->server;
+    if (count == 0) {
+        log_warn(&server->subject, "DNS lookup failed: %s", error);
+        fail(server, "server DNS lookup failed");
+        return;
+    }
+    /* Consecutive connections use the addresses of a name in turn. */
+    struct address address = addresses[server->id % count];
+    address.port = login->port;
+    connect_to(server, &address);
+}
+
+static void add_parameter(struct buffer *packet, const char *name, const char *value)
+{
+    if (value == NULL)
+        return;
+    message_add_text(packet, name);
+    message_add_text(packet, value);
+}
+
+static void build_startup_packet(struct buffer *packet, const struct server_options *options)
+{
+    size_t mark = message_begin_untyped(packet);
+    message_add_int32(packet, PROTOCOL_3_0);
+    add_parameter(packet, "database", options->dbname);
+    add_parameter(packet, "client_encoding", options->client_encoding);
+    add_parameter(packet, "datestyle", options->datestyle);
+    add_parameter(packet, "timezone", options->timezone);
+    add_parameter(packet, "application_name", options->application_name);
+    add_parameter(packet, "user", options->user);
+    message_add_byte(packet, 0);
+    message_end(packet, mark);
+}
+
+void server_login_begin(struct server *server, const struct server_options *options)
+{
+    struct connection *connection = &server->connection;
+    struct server_login *login = memory_new(sizeof(*login));
+    struct address address;
+
+    server->login = login;
+    login->server = server;
+    login->sockets = options->sockets;
+    login->port = options->port;
+    login->query.answered = on_resolved;
+    login->connect_query = memory_copy_text(options->connect_query);
+    login->auth = server_auth_create(options->user, options->secret, options->learned,
+                                     options->key_cache);
+    build_startup_packet(&login->startup_packet, options);
+
+    if (host_is_unix(options->host)) {
+        connection->peer = (struct address){.family = AF_UNIX, .port = options->port};
+        int error = connection_open_unix(connection, connection->loop, connection->ops,
+                                         options->host, options->port, &login->sockets);
+        if (error != 0)
+            begin_failed(server, error);
+    } else if (address_parse(options->host, options->port, &address)) {
+        connect_to(server, &address);
+    } else {
+        resolver_ask(options->resolver, options->host, &login->query);
+    }
+}
+
+static void log_connected(const struct server *server)
+{
+    char address[ADDRESS_TEXT_SIZE];
+    if (!settings_current()->log_connections)
+        return;
+    if (server->connection.peer.family == AF_UNIX) {
+        log_info(&server->subject, "new connection to server");
+        return;
+    }
+    struct address local = connection_local_address(&server->connection);
+    address_print(&local, address, sizeof(address));
+    log_info(&server->subject, "new connection to server (from %s)", address);
+}
+
+void server_login_connected(struct server *server, int error)
+{
+    if (error != 0) {
+        fail_to_connect(server, error);
+        return;
+    }
+    log_connected(server);
+    const struct buffer *packet = &server->login->startup_packet;
+    if (!connection_send(&server->connection, packet->data, packet->size))
+        fail(server, "startup pkt failed");
+}
+
+static void refuse(struct server *server, const struct failure *failure)
+{
+    log_warn(NULL, "server login failed: FATAL %s", failure->message);
+    server->ops->failed(server, "failed to answer authreq", failure);
+}
+
+static void handle_authentication(struct server *server, const struct collected_message *message)
+{
+    struct server_login *login = server->login;
+    struct buffer answer = {0};
+    struct failure failure = {0};
+    bool done = false;
+
+    if (login->authenticated) {
+        fail(server, "unknown pkt from server");
+        return;
+    }
+    bool good = server_auth_respond(login->auth, message->body, message->size, &answer, &done,
+                                    &failure);
+    login->authenticated = good && done;
+    if (!good)
+        refuse(server, &failure);
+    else if (answer.size > 0 && !connection_send(&server->connection, answer.data, answer.size))
+        fail(server, "failed to answer authreq");
+    buffer_wipe(&answer);
+}
+
+/* The server said no. Its words go to the clients that wait for this login. */
+static void handle_error(struct server *server, const struct collected_message *message)
+{
+    struct error_fields fields;
+    struct failure failure = {0};
+    (void) error_response_read(message->body, message->size, &fields);
+    log_warn(NULL, "server login failed: %s %s", fields.severity, fields.message);
+    failure_set(&failure, "%s", fields.message);
+    if (strlen(fields.sqlstate) == 5)
+        memcpy(failure.sqlstate, fields.sqlstate, sizeof(failure.sqlstate));
+    server->ops->failed(server, failure.message, &failure);
+}
+
+bool server_read_parameter_status(struct server *server, const uint8_t *body, size_t size,
+                                  int *ret_place)
+{
+    struct message_reader reader = message_reader_of(body, size);
+    const char *name = message_read_text(&reader);
+    const char *value = message_read_text(&reader);
+    *ret_place = -1;
+    if (reader.broken || message_bytes_left(&reader) != 0)
+        return false;
+    *ret_place = tracked_names_find(server->tracked, name);
+    if (*ret_place >= 0)
+        parameters_set(&server->parameters, (unsigned) *ret_place, value);
+    return true;
+}
+
+static void handle_parameter_status(struct server *server, const struct collected_message *message)
+{
+    struct server_login *login = server->login;
+    int place;
+    login->parameters_size += message->size;
+    if (!login->authenticated || login->parameters_size > LOGIN_PARAMETERS_MAX ||
+        !server_read_parameter_status(server, message->body, message->size, &place)) {
+        fail(server, "broken ParameterStatus packet");
+        return;
+    }
+    if (place < 0) {
+        size_t mark = message_begin(&login->parameters, 'S');
+        message_add_bytes(&login->parameters, message->body, message->size);
+        message_end(&login->parameters, mark);
+    }
+}
+
+/* A process id and a secret; PostgreSQL 18 may send secrets of up to 256 bytes, if asked to. */
+static void handle_key(struct server *server, const struct collected_message *message)
+{
+    if (message->size < 8 || message->size > 4 + 256) {
+        fail(server, "bad cancel key");
+        return;
+    }
+    memcpy(server->cancel_key, message->body, sizeof(server->cancel_key));
+    server->has_cancel_key = message->size == sizeof(server->cancel_key);
+}
+
+static void handle_ready(struct server *server, const struct collected_message *message)
+{
+    struct server_login *login = server->login;
+    if (!login->authenticated || message->size != 1 || message->body[0] != 'I') {
+        fail(server, "unexpected transaction status after login");
+        return;
+    }
+    login->complete = true;
+    server->transaction_status = 'I';
+    server->ready = true;
+    if (login->connect_query != NULL)
+        server_run_errand(server, ERRAND_CONNECT, login->connect_query, 0);
+    else
+        server->ops->logged_in(server);
+}
+
+void server_login_message(struct server *server, const struct collected_message *message)
+{
+    switch (message->type) {
+    case 'R':
+        handle_authentication(server, message);
+        return;
+    case 'S':
+        handle_parameter_status(server, message);
+        return;
+    case 'K':
+        handle_key(server, message);
+        return;
+    case 'Z':
+        handle_ready(server, message);
+        return;
+    case 'E':
+        handle_error(server, message);
+        return;
+    case 'N':
+        return;
+    default:
+        fail(server, "unknown pkt from server");
+        return;
+    }
+}
+
+void server_login_destroy(struct server_login *login)
+{
+    if (login == NULL)
+        return;
+    resolver_cancel(&login->query);
+    server_auth_destroy(login->auth);
+    buffer_wipe(&login->startup_packet);
+    buffer_release(&login->parameters);
+    free(login->connect_query);
+    free(login);
+}

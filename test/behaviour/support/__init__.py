@@ -1,0 +1,1 @@
+"""Support for the behaviour tests: processes, the wire protocol, a scripted PostgreSQL."""
