@@ -55,6 +55,9 @@ enum auth_verdict client_auth_begin(struct client_auth *auth, struct buffer *ret
 enum auth_verdict client_auth_respond(struct client_auth *auth, const uint8_t *body, size_t size,
                                       struct buffer *ret_bytes, struct failure *ret_failure) MUST_CHECK;
 
+/* Why the client was refused, for the log only; NULL if there is no more to say. */
+const char *client_auth_problem(const struct client_auth *auth);
+
 /*
  * The keys learned from a client that proved by SCRAM that it knows the password behind a stored
  * verifier: with them the pooler can log in to the server as that user. NULL otherwise (also when

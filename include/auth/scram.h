@@ -49,6 +49,16 @@ void scram_key_cache_derive(struct scram_key_cache *cache, const struct secret *
                             const uint8_t *salt, size_t salt_size, uint32_t iterations,
                             struct scram_keys *ret_keys);
 
+/*
+ * A salt that looks like any other and is the same for a name as long as the process lives: for
+ * users without a stored verifier, known or not.
+ */
+void scram_key_cache_salt(struct scram_key_cache *cache, const char *user,
+                          uint8_t ret_salt[SCRAM_SALT_SIZE]);
+
+/* StoredKey: what a server keeps of the client's key. */
+void scram_stored_key(const uint8_t client_key[SCRAM_KEY_SIZE], uint8_t ret_stored[SCRAM_KEY_SIZE]);
+
 /* Which of the texts of a failed exchange belongs to the log; never shown to the peer. */
 typedef const char *scram_problem;
 
@@ -61,7 +71,8 @@ struct scram_server {
     bool reject;
     struct buffer client_first_bare, server_first; /* own */
     char gs2_flag;                /* 'n' or 'y' */
-    char *nonce;                  /* owns; client's and server's part */
+    char *nonce;                  /* owns; client's and server's part, from the first message on */
+    char *own_nonce;              /* owns; ours, random unless a test has set it */
     struct scram_keys learned;    /* client_key filled by a good final message */
 };
 
@@ -79,7 +90,7 @@ struct scram_client {
     const struct secret *password;      /* borrows until release; or NULL and */
     const struct scram_keys *keys;      /* borrows until release */
     struct scram_key_cache *key_cache;  /* borrows until release; needed with a password */
-    char *nonce;                        /* owns */
+    char *nonce;                        /* owns; random unless a test has set it */
     struct buffer first_bare, server_first; /* own */
     uint8_t server_signature[SCRAM_KEY_SIZE];
     bool proof_sent;

@@ -102,12 +102,15 @@ struct config_report {
 void config_report_release(struct config_report *report);
 
 /*
- * Loads `file` and what it includes, and the auth_file if auth_type needs one. `previous` (may be
- * NULL) supplies the values of settings without a default whose line is gone, and the secrets of an
- * auth_file that cannot be read any more (that is an error of the report: a reload then fails).
- * At a first load an unreadable auth_file is a warning, as in PgBouncer. Returns NULL if the report has errors.
+ * Loads `file` and what it includes, and the auth_file if auth_type needs one. Relative names of
+ * included files are relative to the working directory. Returns NULL if the report has errors.
+ *
+ * `previous` is NULL at the first load: `verbose` then is what the command line asked for, and an
+ * auth_file that cannot be opened is a warning, as in PgBouncer. At a reload it supplies the values
+ * of the settings without a default whose line is gone and of those that need a restart, and an
+ * auth_file that cannot be opened is an error.
  */
-struct config *config_load(const char *file, const struct config *previous,
+struct config *config_load(const char *file, const struct config *previous, int verbose,
                            struct config_report *ret_report) MUST_CHECK;
 void config_destroy(struct config *config);
 
@@ -139,13 +142,17 @@ struct config_database *config_database_copy(const struct config_database *from,
 void config_database_destroy(struct config_database *database);
 
 /*
- * Parses an auth_file's text. Adds to `*secrets` (a uthash table). Returns false with a report line
- * "file:line: ..." at the first malformed entry.
+ * Parses an auth_file's text. Adds to `*secrets` (a uthash table). Returns false with an error in
+ * the report, "file:line: ...", at the first malformed entry.
  */
 bool userlist_parse(const char *file, const char *text, size_t size, struct config_secret **secrets,
-                    struct config_report *report) MUST_CHECK;
+                    struct config_report *report);
 
-/* Writes the sample ini (every setting with its documentation, commented out) to standard output. */
+/*
+ * Writes every setting with its documentation to standard output: as an ini file in which all lines
+ * are comments, or as the list of the manual page (mdoc).
+ */
 void config_print_sample(void);
+void config_print_manual(void);
 
 #endif

@@ -109,6 +109,13 @@ static bool handle_startup_bytes(struct client *client)
 
 /* ---- authentication ---- */
 
+static void log_refusal(const struct client *client)
+{
+    const char *problem = client_auth_problem(client->login->auth);
+    log_info(&client->subject, "login failed: db=%s user=%s%s%s", client->database_name,
+             client->user_name, problem != NULL ? ": " : "", problem != NULL ? problem : "");
+}
+
 void client_handle_verdict(struct client *client, enum auth_verdict verdict,
                            struct buffer *answer, const struct failure *failure)
 {
@@ -119,8 +126,7 @@ void client_handle_verdict(struct client *client, enum auth_verdict verdict,
         client_close(client, NULL, NULL);
     } else if (verdict == AUTH_REFUSED) {
         if (settings_current()->log_connections)
-            log_info(&client->subject, "login failed: db=%s user=%s", client->database_name,
-                     client->user_name);
+            log_refusal(client);
         client_close(client, failure->message, failure->message);
     } else if (verdict == AUTH_ACCEPTED) {
         client_authenticated(client);

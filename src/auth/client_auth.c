@@ -1,0 +1,295 @@
+/*
+ * client_auth.c - checks that a client is who it says.
+ *
+ * An unknown user, and one whose secret does not fit the method, go through the same messages as
+ * everybody else and are refused where a wrong password would be.
+ *
+ * SPDX-License-Identifier: ISC
+ */
+#include "auth/client_auth.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include <openssl/crypto.h>
+
+#include "auth/md5.h"
+#include "auth/stored_secret.h"
+#include "base/memory.h"
+#include "base/random.h"
+#include "wire/message.h"
+
+enum step { STEP_BEGIN, STEP_PASSWORD, STEP_SCRAM_FIRST, STEP_SCRAM_FINAL, STEP_OVER };
+
+struct client_auth {
+    enum auth_method method;
+    enum step step;
+    char *user; /* owns */
+    bool known;
+    struct secret stored; /* owns */
+    enum secret_kind kind;
+    uint32_t iterations;
+    struct scram_key_cache *key_cache; /* borrows */
+    uint8_t md5_salt[MD5_SALT_SIZE];
+    struct scram_server scram;
+    bool accepted;
+    const char *problem; /* for the log */
+};
+
+struct client_auth *client_auth_create(enum auth_method method, const char *user, bool known,
+                                       const struct secret *stored, uint32_t iterations,
+                                       struct scram_key_cache *key_cache)
+{
+    struct client_auth *auth = memory_new(sizeof(*auth));
+    auth->user = memory_copy_text(user);
+    auth->known = known;
+    secret_copy(&auth->stored, stored);
+    auth->kind = known ? secret_kind_of(stored) : SECRET_NONE;
+    auth->method = method == AUTH_MD5 && auth->kind == SECRET_SCRAM ? AUTH_SCRAM : method;
+    auth->iterations = iterations;
+    auth->key_cache = key_cache;
+    return auth;
+}
+
+void client_auth_destroy(struct client_auth *auth)
+{
+    if (auth == NULL)
+        return;
+    scram_server_release(&auth->scram);
+    secret_release(&auth->stored);
+    free(auth->user);
+    OPENSSL_cleanse(auth, sizeof(*auth));
+    free(auth);
+}
+
+const char *client_auth_problem(const struct client_auth *auth)
+{
+    return auth->problem;
+}
+
+const struct scram_keys *client_auth_learned_keys(const struct client_auth *auth)
+{
+    bool learned = auth->accepted && auth->method == AUTH_SCRAM && auth->kind == SECRET_SCRAM;
+    return learned ? &auth->scram.learned : NULL;
+}
+
+static enum auth_verdict refuse(struct client_auth *auth, const char *message, const char *problem,
+                                struct failure *ret_failure)
+{
+    auth->step = STEP_OVER;
+    auth->problem = problem;
+    failure_set(ret_failure, "%s", message);
+    return AUTH_REFUSED;
+}
+
+static enum auth_verdict accept(struct client_auth *auth)
+{
+    auth->step = STEP_OVER;
+    auth->accepted = true;
+    return AUTH_ACCEPTED;
+}
+
+/* ---- the first request ---- */
+
+/* The keys that stand behind a plain password: the verifier that is made of it on the fly. */
+static void derive_verifier(struct client_auth *auth)
+{
+    struct scram_verifier *verifier = &auth->scram.verifier;
+    struct scram_keys keys;
+    scram_key_cache_derive(auth->key_cache, &auth->stored, verifier->salt, verifier->salt_size,
+                           verifier->iterations, &keys);
+    scram_stored_key(keys.client_key, verifier->stored_key);
+    memcpy(verifier->server_key, keys.server_key, SCRAM_KEY_SIZE);
+    OPENSSL_cleanse(&keys, sizeof(keys));
+}
+
+static void prepare_verifier(struct client_auth *auth)
+{
+    struct scram_verifier *verifier = &auth->scram.verifier;
+    if (auth->kind == SECRET_SCRAM && secret_read_verifier(&auth->stored, verifier))
+        return;
+    verifier->iterations = auth->iterations;
+    verifier->salt_size = SCRAM_SALT_SIZE;
+    scram_key_cache_salt(auth->key_cache, auth->user, verifier->salt);
+    if (auth->kind == SECRET_PLAIN) {
+        derive_verifier(auth);
+        return;
+    }
+    random_bytes(verifier->stored_key, SCRAM_KEY_SIZE);
+    random_bytes(verifier->server_key, SCRAM_KEY_SIZE);
+    auth->scram.reject = true;
+}
+
+enum auth_verdict client_auth_begin(struct client_auth *auth, struct buffer *ret_bytes,
+                                    struct failure *ret_failure)
+{
+    switch (auth->method) {
+    case AUTH_ANY:
+        return accept(auth);
+    case AUTH_TRUST:
+        if (auth->known)
+            return accept(auth);
+        return refuse(auth, "\"trust\" authentication failed", "no such user", ret_failure);
+    case AUTH_PLAIN:
+        message_write_authentication(ret_bytes, 3, NULL, 0);
+        auth->step = STEP_PASSWORD;
+        break;
+    case AUTH_MD5:
+        random_bytes(auth->md5_salt, sizeof(auth->md5_salt));
+        message_write_authentication(ret_bytes, 5, auth->md5_salt, sizeof(auth->md5_salt));
+        auth->step = STEP_PASSWORD;
+        break;
+    case AUTH_SCRAM:
+        prepare_verifier(auth);
+        message_write_authentication(ret_bytes, 10, SCRAM_MECHANISM "\0", sizeof(SCRAM_MECHANISM) + 1);
+        auth->step = STEP_SCRAM_FIRST;
+        break;
+    }
+    return AUTH_CONTINUE;
+}
+
+/* ---- password messages ---- */
+
+static bool same_text(const char *a, const char *b, size_t length)
+{
+    return CRYPTO_memcmp(a, b, length) == 0;
+}
+
+static bool plain_password_is_right(const struct client_auth *auth, const char *password,
+                                    size_t length)
+{
+    struct secret given = {0};
+    struct scram_verifier verifier;
+    struct scram_keys keys;
+    uint8_t stored_key[SCRAM_KEY_SIZE];
+    char md5[MD5_TEXT_SIZE];
+    bool right = false;
+    switch (auth->kind) {
+    case SECRET_NONE:
+        break;
+    case SECRET_PLAIN:
+        right = secret_equals(&auth->stored, password, length);
+        break;
+    case SECRET_MD5:
+        md5_stored(password, length, auth->user, md5);
+        right = secret_equals(&auth->stored, md5, MD5_TEXT_SIZE - 1);
+        break;
+    case SECRET_SCRAM:
+        right = secret_read_verifier(&auth->stored, &verifier);
+        secret_set(&given, password, length);
+        scram_key_cache_derive(auth->key_cache, &given, verifier.salt, verifier.salt_size,
+                               verifier.iterations, &keys);
+        scram_stored_key(keys.client_key, stored_key);
+        right = right && CRYPTO_memcmp(stored_key, verifier.stored_key, SCRAM_KEY_SIZE) == 0;
+        secret_release(&given);
+        OPENSSL_cleanse(&keys, sizeof(keys));
+        break;
+    }
+    return right;
+}
+
+static bool md5_response_is_right(const struct client_auth *auth, const char *response,
+                                  size_t length)
+{
+    char stored[MD5_TEXT_SIZE] = "", expected[MD5_TEXT_SIZE];
+    if (auth->kind == SECRET_MD5)
+        memcpy(stored, auth->stored.bytes, MD5_TEXT_SIZE);
+    else
+        md5_stored(auth->stored.bytes != NULL ? auth->stored.bytes : "", auth->stored.length,
+                   auth->user, stored);
+    md5_answer(stored, auth->md5_salt, expected);
+    return length == MD5_TEXT_SIZE - 1 && same_text(expected, response, length) &&
+           auth->kind != SECRET_NONE;
+}
+
+static enum auth_verdict check_password(struct client_auth *auth, const uint8_t *body, size_t size,
+                                        struct failure *ret_failure)
+{
+    const char *password = (const char *) body;
+    bool right;
+    if (size == 0 || memchr(body, '\0', size) != body + size - 1)
+        return refuse(auth, "password authentication failed", "malformed password message",
+                      ret_failure);
+    if (size == 1)
+        return refuse(auth, "empty password returned by client", NULL, ret_failure);
+    right = auth->method == AUTH_PLAIN ? plain_password_is_right(auth, password, size - 1)
+                                       : md5_response_is_right(auth, password, size - 1);
+    if (right)
+        return accept(auth);
+    return refuse(auth, "password authentication failed",
+                  auth->kind == SECRET_NONE ? "the user has no password" : "wrong password",
+                  ret_failure);
+}
+
+/* ---- SCRAM ---- */
+
+static enum auth_verdict refuse_scram(struct client_auth *auth, const char *problem,
+                                      struct failure *ret_failure)
+{
+    if (auth->kind == SECRET_MD5)
+        problem = "the stored secret is an md5 hash, which scram-sha-256 cannot use";
+    else if (auth->kind == SECRET_NONE)
+        problem = "the user has no password";
+    return refuse(auth, "SASL authentication failed", problem, ret_failure);
+}
+
+static void write_sasl(struct buffer *out, uint32_t code, struct buffer *content)
+{
+    message_write_authentication(out, code, content->data, content->size);
+    buffer_release(content);
+}
+
+static enum auth_verdict check_scram_first(struct client_auth *auth, const uint8_t *body,
+                                           size_t size, struct buffer *ret_bytes,
+                                           struct failure *ret_failure)
+{
+    struct message_reader reader = message_reader_of(body, size);
+    const char *mechanism = message_read_text(&reader);
+    uint32_t length = message_read_int32(&reader);
+    struct buffer answer = {0};
+    scram_problem problem;
+    if (!reader.broken && strcmp(mechanism, SCRAM_MECHANISM) != 0)
+        return refuse(auth, "client selected an invalid SASL authentication mechanism", NULL,
+                      ret_failure);
+    if (reader.broken || length != message_bytes_left(&reader))
+        return refuse_scram(auth, "malformed SASL message", ret_failure);
+    problem = scram_server_first(&auth->scram, reader.position, length, &answer);
+    if (problem != NULL) {
+        buffer_release(&answer);
+        return refuse_scram(auth, problem, ret_failure);
+    }
+    write_sasl(ret_bytes, 11, &answer);
+    auth->step = STEP_SCRAM_FINAL;
+    return AUTH_CONTINUE;
+}
+
+static enum auth_verdict check_scram_final(struct client_auth *auth, const uint8_t *body,
+                                           size_t size, struct buffer *ret_bytes,
+                                           struct failure *ret_failure)
+{
+    struct buffer answer = {0};
+    scram_problem problem = scram_server_final(&auth->scram, body, size, &answer);
+    if (problem != NULL) {
+        buffer_release(&answer);
+        return refuse_scram(auth, problem, ret_failure);
+    }
+    write_sasl(ret_bytes, 12, &answer);
+    return accept(auth);
+}
+
+enum auth_verdict client_auth_respond(struct client_auth *auth, const uint8_t *body, size_t size,
+                                      struct buffer *ret_bytes, struct failure *ret_failure)
+{
+    switch (auth->step) {
+    case STEP_PASSWORD:
+        return check_password(auth, body, size, ret_failure);
+    case STEP_SCRAM_FIRST:
+        return check_scram_first(auth, body, size, ret_bytes, ret_failure);
+    case STEP_SCRAM_FINAL:
+        return check_scram_final(auth, body, size, ret_bytes, ret_failure);
+    case STEP_BEGIN:
+    case STEP_OVER:
+        break;
+    }
+    return refuse(auth, "bad packet", "a password message that nobody asked for", ret_failure);
+}

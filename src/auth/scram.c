@@ -1,0 +1,348 @@
+/*
+ * scram.c - the messages of SCRAM-SHA-256, both sides.
+ *
+ * A message is a list of attributes "x=value" with commas between them, in a fixed order. A cursor
+ * walks it; whatever does not fit ends the exchange.
+ *
+ * SPDX-License-Identifier: ISC
+ */
+#include "auth/scram.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <openssl/crypto.h>
+
+#include "auth/base64.h"
+#include "auth/scram_hmac.h"
+#include "base/memory.h"
+#include "base/random.h"
+
+#define NONCE_SIZE 18
+
+struct cursor {
+    const char *at, *end;
+};
+
+struct range {
+    const char *start;
+    size_t length;
+};
+
+static void add_text(struct buffer *out, const char *text)
+{
+    buffer_append(out, text, strlen(text));
+}
+
+/* Reads "<name>=value" up to the next comma or the end, and steps over the comma. */
+static bool read_attribute(struct cursor *cursor, char name, struct range *ret_value)
+{
+    const char *comma;
+    if (cursor->end - cursor->at < 2 || cursor->at[0] != name || cursor->at[1] != '=')
+        return false;
+    cursor->at += 2;
+    comma = memchr(cursor->at, ',', (size_t) (cursor->end - cursor->at));
+    ret_value->start = cursor->at;
+    ret_value->length = (size_t) ((comma != NULL ? comma : cursor->end) - cursor->at);
+    cursor->at = comma != NULL ? comma + 1 : cursor->end;
+    return true;
+}
+
+static bool is_printable(struct range text)
+{
+    for (size_t i = 0; i < text.length; i++)
+        if (text.start[i] < 0x21 || text.start[i] > 0x7e)
+            return false;
+    return text.length > 0;
+}
+
+static char *random_nonce(void)
+{
+    uint8_t bytes[NONCE_SIZE];
+    struct buffer text = {0};
+    random_bytes(bytes, sizeof(bytes));
+    base64_write(&text, bytes, sizeof(bytes));
+    buffer_append(&text, "", 1);
+    return (char *) text.data;
+}
+
+/* client-first-bare "," server-first "," client-final-without-proof, which is kept zero-terminated
+ * nowhere else. */
+static void auth_message(const struct buffer *first_bare, const struct buffer *server_first,
+                         const void *final, size_t final_size, struct buffer *ret_message)
+{
+    buffer_append(ret_message, first_bare->data, first_bare->size);
+    add_text(ret_message, ",");
+    buffer_append(ret_message, server_first->data, server_first->size);
+    add_text(ret_message, ",");
+    buffer_append(ret_message, final, final_size);
+}
+
+static void xor_keys(uint8_t key[SCRAM_KEY_SIZE], const uint8_t with[SCRAM_KEY_SIZE])
+{
+    for (size_t i = 0; i < SCRAM_KEY_SIZE; i++)
+        key[i] ^= with[i];
+}
+
+/* ---- the server side ---- */
+
+/* The GS2 header: "n,," or "y,,"; no channel binding and no other identity. */
+static scram_problem read_gs2_header(struct scram_server *scram, struct cursor *cursor)
+{
+    if (cursor->end - cursor->at < 3)
+        return "malformed SCRAM message";
+    scram->gs2_flag = cursor->at[0];
+    if (scram->gs2_flag == 'p')
+        return "the client requires SCRAM channel binding";
+    if ((scram->gs2_flag != 'n' && scram->gs2_flag != 'y') || cursor->at[1] != ',')
+        return "malformed SCRAM message: unexpected channel-binding flag";
+    if (cursor->at[2] == 'a')
+        return "the client uses an authorization identity, which is not supported";
+    if (cursor->at[2] != ',')
+        return "malformed SCRAM message";
+    cursor->at += 3;
+    return NULL;
+}
+
+scram_problem scram_server_first(struct scram_server *scram, const uint8_t *message, size_t size,
+                                 struct buffer *ret_answer)
+{
+    struct cursor cursor = {(const char *) message, (const char *) message + size};
+    struct range user, nonce;
+    struct buffer joined = {0};
+    char iterations[16];
+    scram_problem problem;
+
+    if (size > SCRAM_MESSAGE_MAX)
+        return "the SCRAM message is too long";
+    problem = read_gs2_header(scram, &cursor);
+    if (problem != NULL)
+        return problem;
+    buffer_append(&scram->client_first_bare, cursor.at, (size_t) (cursor.end - cursor.at));
+    if (cursor.at < cursor.end && *cursor.at == 'm')
+        return "the client requires an unsupported SCRAM extension";
+    /* The user of the startup packet counts, as in PostgreSQL. */
+    if (!read_attribute(&cursor, 'n', &user) || !read_attribute(&cursor, 'r', &nonce) ||
+        !is_printable(nonce))
+        return "malformed SCRAM message: no user or no nonce";
+
+    if (scram->own_nonce == NULL)
+        scram->own_nonce = random_nonce();
+    buffer_append(&joined, nonce.start, nonce.length);
+    buffer_append(&joined, scram->own_nonce, strlen(scram->own_nonce) + 1);
+    scram->nonce = (char *) joined.data;
+
+    add_text(&scram->server_first, "r=");
+    add_text(&scram->server_first, scram->nonce);
+    add_text(&scram->server_first, ",s=");
+    base64_write(&scram->server_first, scram->verifier.salt, scram->verifier.salt_size);
+    snprintf(iterations, sizeof(iterations), ",i=%u", scram->verifier.iterations);
+    add_text(&scram->server_first, iterations);
+    buffer_append(ret_answer, scram->server_first.data, scram->server_first.size);
+    return NULL;
+}
+
+/* Reads the final message up to its proof. */
+static scram_problem read_final(const struct scram_server *scram, struct cursor *cursor,
+                                uint8_t ret_proof[SCRAM_KEY_SIZE], size_t *ret_without_proof)
+{
+    const char *start = cursor->at;
+    const char *binding = scram->gs2_flag == 'n' ? "biws" : "eSws"; /* "n,," and "y,," */
+    struct range value;
+    size_t proof_size = 0;
+    bool found = false;
+    if (!read_attribute(cursor, 'c', &value) || value.length != 4 ||
+        memcmp(value.start, binding, 4) != 0)
+        return "malformed SCRAM message: unexpected channel binding";
+    if (!read_attribute(cursor, 'r', &value) || value.length != strlen(scram->nonce) ||
+        CRYPTO_memcmp(value.start, scram->nonce, value.length) != 0)
+        return "malformed SCRAM message: the nonce does not match";
+    while (!found && cursor->at < cursor->end) {
+        *ret_without_proof = (size_t) (cursor->at - 1 - start);
+        found = read_attribute(cursor, 'p', &value);
+        if (!found && !read_attribute(cursor, *cursor->at, &value))
+            break; /* extensions before the proof are allowed and ignored */
+    }
+    if (!found || cursor->at != cursor->end ||
+        !base64_read(value.start, value.length, ret_proof, SCRAM_KEY_SIZE, &proof_size) ||
+        proof_size != SCRAM_KEY_SIZE)
+        return "malformed SCRAM message: no valid proof";
+    return NULL;
+}
+
+/* The client's key is what the proof gives with the signature; its hash must be the stored key. */
+static bool proof_is_right(struct scram_server *scram, const struct buffer *message,
+                           const uint8_t proof[SCRAM_KEY_SIZE])
+{
+    uint8_t signature[SCRAM_KEY_SIZE], stored[SCRAM_KEY_SIZE];
+    scram_hmac(scram->verifier.stored_key, message->data, message->size, signature);
+    memcpy(scram->learned.client_key, proof, SCRAM_KEY_SIZE);
+    xor_keys(scram->learned.client_key, signature);
+    scram_stored_key(scram->learned.client_key, stored);
+    bool same = CRYPTO_memcmp(stored, scram->verifier.stored_key, SCRAM_KEY_SIZE) == 0;
+    return same && !scram->reject;
+}
+
+scram_problem scram_server_final(struct scram_server *scram, const uint8_t *message, size_t size,
+                                 struct buffer *ret_answer)
+{
+    struct cursor cursor = {(const char *) message, (const char *) message + size};
+    uint8_t proof[SCRAM_KEY_SIZE], signature[SCRAM_KEY_SIZE];
+    struct buffer signed_text = {0};
+    size_t without_proof = 0;
+    scram_problem problem;
+
+    if (size > SCRAM_MESSAGE_MAX)
+        return "the SCRAM message is too long";
+    problem = read_final(scram, &cursor, proof, &without_proof);
+    if (problem != NULL)
+        return problem;
+    auth_message(&scram->client_first_bare, &scram->server_first, message, without_proof,
+                 &signed_text);
+    if (!proof_is_right(scram, &signed_text, proof)) {
+        OPENSSL_cleanse(&scram->learned, sizeof(scram->learned));
+        problem = "the password does not match";
+    } else {
+        memcpy(scram->learned.server_key, scram->verifier.server_key, SCRAM_KEY_SIZE);
+        scram_hmac(scram->verifier.server_key, signed_text.data, signed_text.size, signature);
+        add_text(ret_answer, "v=");
+        base64_write(ret_answer, signature, sizeof(signature));
+    }
+    buffer_release(&signed_text);
+    return problem;
+}
+
+void scram_server_release(struct scram_server *scram)
+{
+    buffer_release(&scram->client_first_bare);
+    buffer_release(&scram->server_first);
+    free(scram->nonce);
+    free(scram->own_nonce);
+    OPENSSL_cleanse(scram, sizeof(*scram));
+}
+
+/* ---- the client side ---- */
+
+void scram_client_first(struct scram_client *scram, struct buffer *ret_message)
+{
+    if (scram->nonce == NULL)
+        scram->nonce = random_nonce();
+    add_text(&scram->first_bare, "n=,r=");
+    add_text(&scram->first_bare, scram->nonce);
+    add_text(ret_message, "n,,");
+    buffer_append(ret_message, scram->first_bare.data, scram->first_bare.size);
+}
+
+static bool read_count(struct range text, uint32_t *ret_count)
+{
+    uint64_t value = 0;
+    if (text.length == 0 || text.length > 9)
+        return false;
+    for (size_t i = 0; i < text.length; i++) {
+        if (text.start[i] < '0' || text.start[i] > '9')
+            return false;
+        value = value * 10 + (uint64_t) (text.start[i] - '0');
+    }
+    *ret_count = (uint32_t) value;
+    return value > 0;
+}
+
+static scram_problem read_server_first(const struct scram_client *scram, struct cursor cursor,
+                                       struct range *ret_nonce,
+                                       struct scram_verifier *ret_verifier)
+{
+    struct range salt, iterations;
+    size_t own = strlen(scram->nonce);
+    if (!read_attribute(&cursor, 'r', ret_nonce) || !is_printable(*ret_nonce) ||
+        ret_nonce->length <= own || memcmp(ret_nonce->start, scram->nonce, own) != 0)
+        return "malformed SCRAM message from the server: the nonce does not match";
+    if (!read_attribute(&cursor, 's', &salt) ||
+        !base64_read(salt.start, salt.length, ret_verifier->salt, SCRAM_SALT_MAX,
+                     &ret_verifier->salt_size) ||
+        ret_verifier->salt_size == 0)
+        return "malformed SCRAM message from the server: no valid salt";
+    if (!read_attribute(&cursor, 'i', &iterations) ||
+        !read_count(iterations, &ret_verifier->iterations))
+        return "malformed SCRAM message from the server: no valid iteration count";
+    if (ret_verifier->iterations > SCRAM_ITERATIONS_MAX)
+        return "the server asks for too many SCRAM iterations";
+    return NULL;
+}
+
+static void get_keys(const struct scram_client *scram, const struct scram_verifier *verifier,
+                     struct scram_keys *ret_keys)
+{
+    if (scram->keys != NULL)
+        *ret_keys = *scram->keys;
+    else
+        scram_key_cache_derive(scram->key_cache, scram->password, verifier->salt,
+                               verifier->salt_size, verifier->iterations, ret_keys);
+}
+
+scram_problem scram_client_final(struct scram_client *scram, const uint8_t *message, size_t size,
+                                 struct buffer *ret_message)
+{
+    struct cursor cursor = {(const char *) message, (const char *) message + size};
+    struct scram_verifier verifier;
+    struct scram_keys keys;
+    struct range nonce;
+    struct buffer final = {0}, signed_text = {0};
+    uint8_t stored[SCRAM_KEY_SIZE], signature[SCRAM_KEY_SIZE];
+    scram_problem problem;
+
+    if (size > SCRAM_MESSAGE_MAX)
+        return "the SCRAM message from the server is too long";
+    problem = read_server_first(scram, cursor, &nonce, &verifier);
+    if (problem != NULL)
+        return problem;
+    buffer_append(&scram->server_first, message, size);
+    add_text(&final, "c=biws,r=");
+    buffer_append(&final, nonce.start, nonce.length);
+    auth_message(&scram->first_bare, &scram->server_first, final.data, final.size, &signed_text);
+
+    get_keys(scram, &verifier, &keys);
+    scram_hmac(keys.server_key, signed_text.data, signed_text.size, scram->server_signature);
+    scram_stored_key(keys.client_key, stored);
+    scram_hmac(stored, signed_text.data, signed_text.size, signature);
+    xor_keys(keys.client_key, signature); /* now the proof */
+    add_text(&final, ",p=");
+    base64_write(&final, keys.client_key, SCRAM_KEY_SIZE);
+    buffer_append(ret_message, final.data, final.size);
+    scram->proof_sent = true;
+
+    OPENSSL_cleanse(&keys, sizeof(keys));
+    OPENSSL_cleanse(stored, sizeof(stored));
+    buffer_release(&final);
+    buffer_release(&signed_text);
+    return NULL;
+}
+
+scram_problem scram_client_verify(struct scram_client *scram, const uint8_t *message, size_t size)
+{
+    struct cursor cursor = {(const char *) message, (const char *) message + size};
+    struct range value;
+    uint8_t signature[SCRAM_KEY_SIZE];
+    size_t signature_size = 0;
+    if (!scram->proof_sent)
+        return "the server ends the SCRAM exchange too early";
+    if (size > SCRAM_MESSAGE_MAX)
+        return "the SCRAM message from the server is too long";
+    if (read_attribute(&cursor, 'e', &value))
+        return "the server reports an error in the SCRAM exchange";
+    if (!read_attribute(&cursor, 'v', &value) || cursor.at != cursor.end ||
+        !base64_read(value.start, value.length, signature, sizeof(signature), &signature_size) ||
+        signature_size != sizeof(signature))
+        return "malformed SCRAM message from the server: no valid signature";
+    if (CRYPTO_memcmp(signature, scram->server_signature, sizeof(signature)) != 0)
+        return "invalid server signature";
+    return NULL;
+}
+
+void scram_client_release(struct scram_client *scram)
+{
+    free(scram->nonce);
+    buffer_release(&scram->first_bare);
+    buffer_release(&scram->server_first);
+    OPENSSL_cleanse(scram, sizeof(*scram));
+}

@@ -1,0 +1,218 @@
+/*
+ * server_auth.c - logs in to a server.
+ *
+ * Only the first request may choose a method, and a SCRAM exchange that has begun must be finished:
+ * a server that cannot prove that it knows the verifier is not believed.
+ *
+ * SPDX-License-Identifier: ISC
+ */
+#include "auth/server_auth.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include <openssl/crypto.h>
+
+#include "auth/md5.h"
+#include "auth/stored_secret.h"
+#include "base/memory.h"
+#include "wire/message.h"
+
+enum {
+    REQUEST_OK = 0,
+    REQUEST_CLEARTEXT = 3,
+    REQUEST_MD5 = 5,
+    REQUEST_SASL = 10,
+    REQUEST_SASL_CONTINUE = 11,
+    REQUEST_SASL_FINAL = 12,
+};
+
+enum step { STEP_BEGIN, STEP_ANSWERED, STEP_SCRAM_FIRST_SENT, STEP_SCRAM_FINAL_SENT };
+
+struct server_auth {
+    enum step step;
+    char *user; /* owns */
+    struct secret stored; /* owns */
+    enum secret_kind kind;
+    bool has_learned;
+    struct scram_keys learned;
+    struct scram_client scram;
+};
+
+struct server_auth *server_auth_create(const char *user, const struct secret *stored,
+                                       const struct scram_keys *learned,
+                                       struct scram_key_cache *key_cache)
+{
+    struct server_auth *auth = memory_new(sizeof(*auth));
+    auth->user = memory_copy_text(user);
+    secret_copy(&auth->stored, stored);
+    auth->kind = secret_kind_of(stored);
+    auth->has_learned = learned != NULL;
+    if (learned != NULL)
+        auth->learned = *learned;
+    auth->scram.key_cache = key_cache;
+    return auth;
+}
+
+void server_auth_destroy(struct server_auth *auth)
+{
+    if (auth == NULL)
+        return;
+    scram_client_release(&auth->scram);
+    secret_release(&auth->stored);
+    free(auth->user);
+    OPENSSL_cleanse(auth, sizeof(*auth));
+    free(auth);
+}
+
+static bool fail(struct failure *ret_failure, const char *reason)
+{
+    failure_set(ret_failure, "server login failed: %s", reason);
+    return false;
+}
+
+static void write_password(struct buffer *out, const void *bytes, size_t size)
+{
+    size_t mark = message_begin(out, 'p');
+    message_add_bytes(out, bytes, size);
+    message_end(out, mark);
+}
+
+static bool answer_cleartext(struct server_auth *auth, struct buffer *ret_bytes,
+                             struct failure *ret_failure)
+{
+    if (auth->kind != SECRET_PLAIN)
+        return fail(ret_failure, "wrong password type");
+    write_password(ret_bytes, auth->stored.bytes, auth->stored.length + 1);
+    auth->step = STEP_ANSWERED;
+    return true;
+}
+
+static bool answer_md5(struct server_auth *auth, struct message_reader *reader,
+                       struct buffer *ret_bytes, struct failure *ret_failure)
+{
+    const uint8_t *salt = message_read_bytes(reader, MD5_SALT_SIZE);
+    char stored[MD5_TEXT_SIZE], answer[MD5_TEXT_SIZE];
+    if (salt == NULL)
+        return fail(ret_failure, "malformed authentication request");
+    if (auth->kind == SECRET_MD5)
+        memcpy(stored, auth->stored.bytes, MD5_TEXT_SIZE);
+    else if (auth->kind == SECRET_PLAIN)
+        md5_stored(auth->stored.bytes, auth->stored.length, auth->user, stored);
+    else
+        return fail(ret_failure, "wrong password type");
+    md5_answer(stored, salt, answer);
+    write_password(ret_bytes, answer, sizeof(answer));
+    auth->step = STEP_ANSWERED;
+    return true;
+}
+
+static bool offers_scram(struct message_reader *reader)
+{
+    bool found = false;
+    while (!reader->broken && message_bytes_left(reader) > 0) {
+        const char *mechanism = message_read_text(reader);
+        if (mechanism[0] == '\0')
+            break;
+        found = found || strcmp(mechanism, SCRAM_MECHANISM) == 0;
+    }
+    return found;
+}
+
+static bool answer_sasl(struct server_auth *auth, struct message_reader *reader,
+                        struct buffer *ret_bytes, struct failure *ret_failure)
+{
+    struct buffer first = {0};
+    size_t mark;
+    if (!offers_scram(reader))
+        return fail(ret_failure,
+                    "none of the server's SASL authentication mechanisms are supported");
+    if (auth->kind == SECRET_PLAIN)
+        auth->scram.password = &auth->stored;
+    else if (auth->has_learned)
+        auth->scram.keys = &auth->learned;
+    else
+        return fail(ret_failure, "wrong password type");
+    scram_client_first(&auth->scram, &first);
+    mark = message_begin(ret_bytes, 'p');
+    message_add_text(ret_bytes, SCRAM_MECHANISM);
+    message_add_int32(ret_bytes, (uint32_t) first.size);
+    message_add_bytes(ret_bytes, first.data, first.size);
+    message_end(ret_bytes, mark);
+    buffer_release(&first);
+    auth->step = STEP_SCRAM_FIRST_SENT;
+    return true;
+}
+
+static bool answer_sasl_continue(struct server_auth *auth, struct message_reader *reader,
+                                 struct buffer *ret_bytes, struct failure *ret_failure)
+{
+    struct buffer final = {0};
+    scram_problem problem = scram_client_final(&auth->scram, reader->position,
+                                               message_bytes_left(reader), &final);
+    if (problem == NULL) {
+        write_password(ret_bytes, final.data, final.size);
+        auth->step = STEP_SCRAM_FINAL_SENT;
+    }
+    buffer_release(&final);
+    return problem == NULL || fail(ret_failure, problem);
+}
+
+static bool check_sasl_final(struct server_auth *auth, struct message_reader *reader,
+                             struct failure *ret_failure)
+{
+    scram_problem problem =
+        scram_client_verify(&auth->scram, reader->position, message_bytes_left(reader));
+    auth->step = STEP_ANSWERED;
+    return problem == NULL || fail(ret_failure, problem);
+}
+
+/* Whether a request may come now. A server that has been answered may only say OK. */
+static bool fits_step(const struct server_auth *auth, uint32_t request)
+{
+    switch (auth->step) {
+    case STEP_BEGIN:
+        return request != REQUEST_SASL_CONTINUE && request != REQUEST_SASL_FINAL;
+    case STEP_ANSWERED:
+        return request == REQUEST_OK;
+    case STEP_SCRAM_FIRST_SENT:
+        return request == REQUEST_SASL_CONTINUE;
+    case STEP_SCRAM_FINAL_SENT:
+        return request == REQUEST_SASL_FINAL;
+    }
+    return false;
+}
+
+bool server_auth_respond(struct server_auth *auth, const uint8_t *body, size_t size,
+                         struct buffer *ret_bytes, bool *ret_done, struct failure *ret_failure)
+{
+    struct message_reader reader = message_reader_of(body, size);
+    uint32_t request = message_read_int32(&reader);
+    *ret_done = false;
+    if (reader.broken)
+        return fail(ret_failure, "malformed authentication request");
+    if (!fits_step(auth, request)) {
+        if (auth->step == STEP_SCRAM_FINAL_SENT || auth->step == STEP_SCRAM_FIRST_SENT)
+            return fail(ret_failure, "failed to verify server signature");
+        return fail(ret_failure, "unexpected authentication request");
+    }
+    switch (request) {
+    case REQUEST_OK:
+        *ret_done = true;
+        return true;
+    case REQUEST_CLEARTEXT:
+        return answer_cleartext(auth, ret_bytes, ret_failure);
+    case REQUEST_MD5:
+        return answer_md5(auth, &reader, ret_bytes, ret_failure);
+    case REQUEST_SASL:
+        return answer_sasl(auth, &reader, ret_bytes, ret_failure);
+    case REQUEST_SASL_CONTINUE:
+        return answer_sasl_continue(auth, &reader, ret_bytes, ret_failure);
+    case REQUEST_SASL_FINAL:
+        return check_sasl_final(auth, &reader, ret_failure);
+    default:
+        failure_set(ret_failure, "server login failed: unsupported authentication method %u",
+                    request);
+        return false;
+    }
+}

@@ -1,0 +1,64 @@
+/*
+ * buffer.c - a growable run of bytes.
+ *
+ * Capacity doubles, so that appending costs the same on average however it is done.
+ *
+ * SPDX-License-Identifier: ISC
+ */
+#include "base/buffer.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include <openssl/crypto.h>
+
+#include "base/memory.h"
+
+#define SMALLEST_CAPACITY 64
+
+void buffer_release(struct buffer *buffer)
+{
+    free(buffer->data);
+    *buffer = (struct buffer){0};
+}
+
+void buffer_wipe(struct buffer *buffer)
+{
+    if (buffer->data != NULL)
+        OPENSSL_cleanse(buffer->data, buffer->capacity);
+    buffer_release(buffer);
+}
+
+uint8_t *buffer_extend(struct buffer *buffer, size_t size)
+{
+    uint8_t *start;
+    size_t needed = buffer->size + size;
+    if (needed > buffer->capacity || buffer->data == NULL) {
+        size_t capacity = buffer->capacity < SMALLEST_CAPACITY ? SMALLEST_CAPACITY : buffer->capacity;
+        while (capacity < needed)
+            capacity *= 2;
+        buffer->data = memory_resize(buffer->data, capacity);
+        buffer->capacity = capacity;
+    }
+    start = buffer->data + buffer->size;
+    buffer->size = needed;
+    return start;
+}
+
+void buffer_append(struct buffer *buffer, const void *bytes, size_t size)
+{
+    if (size > 0)
+        memcpy(buffer_extend(buffer, size), bytes, size);
+}
+
+void buffer_consume(struct buffer *buffer, size_t size)
+{
+    if (size == 0)
+        return;
+    if (size >= buffer->size) {
+        buffer->size = 0;
+        return;
+    }
+    buffer->size -= size;
+    memmove(buffer->data, buffer->data + size, buffer->size);
+}

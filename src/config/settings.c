@@ -1,0 +1,264 @@
+/*
+ * settings.c - reads and prints the settings by their types.
+ *
+ * SPDX-License-Identifier: ISC
+ */
+#include "config/settings.h"
+
+#include <inttypes.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/memory.h"
+#include "base/text.h"
+
+enum { TYPE_BOOL, TYPE_INT, TYPE_OCTAL, TYPE_UINT, TYPE_TIME, TYPE_TEXT, TYPE_FILE, TYPE_POOL_MODE, TYPE_SSLMODE, TYPE_AUTH_TYPE };
+
+const struct setting settings_table[] = {
+#define SETTING(name, type, default_text, when, state, doc)                                        \
+    {#name, default_text, doc, SETTING_##when, SETTING_##state, TYPE_##type,                       \
+     offsetof(struct settings, name)},
+#include "config/settings.def"
+#undef SETTING
+};
+const size_t settings_count = countof(settings_table);
+
+/* ---- words ---- */
+
+static const char *const pool_mode_words[] = {
+    [POOL_SESSION] = "session", [POOL_TRANSACTION] = "transaction", [POOL_STATEMENT] = "statement"};
+
+static const char *const sslmode_words[] = {
+    [SSLMODE_DISABLE] = "disable",   [SSLMODE_ALLOW] = "allow",
+    [SSLMODE_PREFER] = "prefer",     [SSLMODE_REQUIRE] = "require",
+    [SSLMODE_VERIFY_CA] = "verify-ca", [SSLMODE_VERIFY_FULL] = "verify-full"};
+
+static const char *const auth_type_words[] = {
+    [AUTH_TYPE_ANY] = "any",     [AUTH_TYPE_TRUST] = "trust",         [AUTH_TYPE_PLAIN] = "plain",
+    [AUTH_TYPE_MD5] = "md5",     [AUTH_TYPE_CERT] = "cert",           [AUTH_TYPE_HBA] = "hba",
+    [AUTH_TYPE_SCRAM] = "scram-sha-256", [AUTH_TYPE_LDAP] = "ldap", [AUTH_TYPE_PAM] = "pam"};
+
+/* The place of the word, or -1. */
+static int find_word(const char *const words[], size_t count, const char *text)
+{
+    for (size_t i = 0; i < count; i++)
+        if (text_equals_ignoring_case(words[i], text))
+            return (int) i;
+    return -1;
+}
+
+const char *pool_mode_name(enum pool_mode mode)
+{
+    return pool_mode_words[mode];
+}
+
+bool pool_mode_read(const char *text, enum pool_mode *ret_mode)
+{
+    int found = find_word(pool_mode_words, countof(pool_mode_words), text);
+    if (found >= 0)
+        *ret_mode = (enum pool_mode) found;
+    return found >= 0;
+}
+
+/* ---- look-up ---- */
+
+const struct setting *settings_find(const char *name)
+{
+    for (size_t i = 0; i < settings_count; i++)
+        if (strcmp(settings_table[i].name, name) == 0)
+            return &settings_table[i];
+    return NULL;
+}
+
+const char *settings_nearest(const char *name)
+{
+    const char *nearest = NULL;
+    unsigned smallest = (unsigned) strlen(name) / 3 + 1;
+    for (size_t i = 0; i < settings_count; i++) {
+        unsigned distance = text_edit_distance(name, settings_table[i].name);
+        if (distance <= smallest && (nearest == NULL || distance < smallest)) {
+            smallest = distance;
+            nearest = settings_table[i].name;
+        }
+    }
+    return nearest;
+}
+
+/* ---- one value ---- */
+
+static void *field_of(struct settings *settings, const struct setting *setting)
+{
+    return (char *) settings + setting->offset;
+}
+
+static const void *const_field_of(const struct settings *settings, const struct setting *setting)
+{
+    return (const char *) settings + setting->offset;
+}
+
+static bool set_text(char **field, const char *text)
+{
+    char *copy = memory_copy_text(text);
+    free(*field);
+    *field = copy;
+    return true;
+}
+
+static bool set_word(void *field, const char *const words[], size_t count, const char *text)
+{
+    int found = find_word(words, count, text);
+    if (found >= 0)
+        memcpy(field, &found, sizeof(found));
+    return found >= 0;
+}
+
+static bool set_number(void *field, int type, const char *text)
+{
+    int64_t value;
+    if (type == TYPE_UINT) {
+        if (!text_parse_int(text, 0, UINT32_MAX, &value))
+            return false;
+        *(uint32_t *) field = (uint32_t) value;
+        return true;
+    }
+    if (!text_parse_int(text, INT_MIN, INT_MAX, &value))
+        return false;
+    if (type == TYPE_BOOL)
+        *(bool *) field = value != 0;
+    else
+        *(int *) field = (int) value;
+    return true;
+}
+
+static bool set_value(void *field, int type, const char *text)
+{
+    switch (type) {
+    case TYPE_TIME:
+        return text_parse_seconds(text, field);
+    case TYPE_TEXT:
+    case TYPE_FILE:
+        return set_text(field, text);
+    case TYPE_POOL_MODE:
+        return set_word(field, pool_mode_words, countof(pool_mode_words), text);
+    case TYPE_SSLMODE:
+        return set_word(field, sslmode_words, countof(sslmode_words), text);
+    case TYPE_AUTH_TYPE:
+        return set_word(field, auth_type_words, countof(auth_type_words), text);
+    default:
+        return set_number(field, type, text);
+    }
+}
+
+static const char *const expectations[] = {
+    [TYPE_BOOL] = "0 or 1",
+    [TYPE_INT] = "an integer",
+    [TYPE_OCTAL] = "an octal number such as 0770",
+    [TYPE_UINT] = "a non-negative integer",
+    [TYPE_TIME] = "a number of seconds without a unit",
+    [TYPE_TEXT] = "a text",
+    [TYPE_FILE] = "a file name",
+    [TYPE_POOL_MODE] = "session, transaction or statement",
+    [TYPE_SSLMODE] = "disable, allow, prefer, require, verify-ca or verify-full",
+    [TYPE_AUTH_TYPE] = "any, trust, plain, md5, cert, hba, scram-sha-256, ldap or pam",
+};
+
+bool settings_set(struct settings *settings, const struct setting *setting, const char *text,
+                  const char **ret_expected)
+{
+    *ret_expected = expectations[setting->type];
+    return set_value(field_of(settings, setting), setting->type, text);
+}
+
+static void print_number(struct buffer *out, int64_t value)
+{
+    char text[32];
+    int length = snprintf(text, sizeof(text), "%" PRId64, value);
+    buffer_append(out, text, (size_t) length);
+}
+
+static void print_text(struct buffer *out, const char *text)
+{
+    buffer_append(out, text, strlen(text));
+}
+
+bool settings_print(const struct settings *settings, const struct setting *setting,
+                    struct buffer *ret_text)
+{
+    const void *field = const_field_of(settings, setting);
+    char seconds[32];
+    switch (setting->type) {
+    case TYPE_BOOL:
+        print_number(ret_text, *(const bool *) field);
+        break;
+    case TYPE_UINT:
+        print_number(ret_text, *(const uint32_t *) field);
+        break;
+    case TYPE_TIME:
+        text_print_seconds(*(const usec_t *) field, seconds, sizeof(seconds));
+        print_text(ret_text, seconds);
+        break;
+    case TYPE_TEXT:
+    case TYPE_FILE:
+        if (*(char *const *) field == NULL)
+            return false;
+        print_text(ret_text, *(char *const *) field);
+        break;
+    case TYPE_POOL_MODE:
+        print_text(ret_text, pool_mode_words[*(const int *) field]);
+        break;
+    case TYPE_SSLMODE:
+        print_text(ret_text, sslmode_words[*(const int *) field]);
+        break;
+    case TYPE_AUTH_TYPE:
+        print_text(ret_text, auth_type_words[*(const int *) field]);
+        break;
+    default:
+        print_number(ret_text, *(const int *) field);
+        break;
+    }
+    return true;
+}
+
+/* ---- all of them ---- */
+
+static bool is_owned_text(const struct setting *setting)
+{
+    return setting->type == TYPE_TEXT || setting->type == TYPE_FILE;
+}
+
+void settings_reset(struct settings *settings)
+{
+    for (size_t i = 0; i < settings_count; i++)
+        if (settings_table[i].default_text != NULL)
+            (void) set_value(field_of(settings, &settings_table[i]), settings_table[i].type,
+                             settings_table[i].default_text);
+}
+
+void settings_init(struct settings *settings)
+{
+    *settings = (struct settings){0};
+    settings_reset(settings);
+}
+
+void settings_copy(struct settings *to, const struct settings *from)
+{
+    settings_release(to);
+    *to = *from;
+    for (size_t i = 0; i < settings_count; i++) {
+        char **field = field_of(to, &settings_table[i]);
+        if (is_owned_text(&settings_table[i]))
+            *field = memory_copy_text(*field);
+    }
+}
+
+void settings_release(struct settings *settings)
+{
+    for (size_t i = 0; i < settings_count; i++) {
+        char **field = field_of(settings, &settings_table[i]);
+        if (is_owned_text(&settings_table[i]))
+            free(*field);
+    }
+    *settings = (struct settings){0};
+}
