@@ -107,7 +107,10 @@ struct clients {
 struct clients *clients_create(struct pools *pools, const struct clients_ops *ops,
                                void *owner) MUST_CHECK;
 
-/* Ends every client without a word (immediate shutdown) and frees the registry. */
+/* Ends every client without a word (immediate shutdown). */
+void clients_close(struct clients *clients);
+
+/* Frees the registry, after loop_destroy(): closed clients borrow it until they are freed. */
 void clients_destroy(struct clients *clients);
 
 /* A new socket from a listener. Has the signature of accept_fn; `argument` is struct clients. */

@@ -55,7 +55,10 @@ struct pools {
 /* Needs a configuration in force. NULL, with the reason logged, if DNS cannot be set up. */
 struct pools *pools_create(struct loop *loop) MUST_CHECK;
 
-/* Closes every server. No client may be left. */
+/* Closes every server and drops all pools. No client may be left. */
+void pools_close(struct pools *pools);
+
+/* Frees the rest, after loop_destroy(): what the loop freed last still borrowed it. */
 void pools_destroy(struct pools *pools);
 
 /*
@@ -109,6 +112,9 @@ void pools_resume(struct pools *pools, struct database *database);
 void pools_wait_for_drain(struct pools *pools, struct drain *drain, enum drain_kind kind,
                           struct database *database);
 void pools_cancel_drain(struct pools *pools, struct drain *drain);
+
+/* The database is about to go: whatever waits for its servers is over. */
+void pools_end_drains(struct pools *pools, const struct database *database);
 
 /* A server has come, gone or changed: waiting drains may be complete. Called by pool.c. */
 void pools_check_drains(struct pools *pools);

@@ -31,8 +31,8 @@ struct dns_row {
     const char *addresses;
 };
 
-#define ROWS(view)                                                                                 \
-    void rows_##view(const struct view *view, const struct report *report, row_fn *visit,          \
+#define ROWS(name)                                                                                 \
+    void rows_##name(const struct view *view, const struct report *report, row_fn *visit,          \
                      void *argument)
 
 ROWS(clients);

@@ -274,7 +274,7 @@ void clients_end_database(struct clients *clients, struct database *database, co
     }
 }
 
-void clients_destroy(struct clients *clients)
+void clients_close(struct clients *clients)
 {
     struct client *client, *next;
     struct pool *pool;
@@ -284,7 +284,11 @@ void clients_destroy(struct clients *clients)
         client_end(client, NULL);
     DL_FOREACH_SAFE(clients->canceling, client, next)
         client_end(client, NULL);
-    /* The clients still borrow the registry until the turn ends; the loop frees them first. */
+}
+
+void clients_destroy(struct clients *clients)
+{
+    free(clients);
 }
 
 struct client *clients_find_key(struct clients *clients, const uint8_t key[CANCEL_KEY_SIZE])

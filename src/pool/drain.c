@@ -69,6 +69,15 @@ void pools_cancel_drain(struct pools *pools, struct drain *drain)
     drain->waiting = false;
 }
 
+void pools_end_drains(struct pools *pools, const struct database *database)
+{
+    struct drain *drain, *next;
+    DL_FOREACH_SAFE(pools->drains, drain, next) {
+        if (drain->database == database)
+            end_drain(pools, drain, false);
+    }
+}
+
 static void tend_all(struct pools *pools, const struct database *database)
 {
     struct pool *pool;

@@ -133,6 +133,7 @@ static void release_config(struct database *database)
 
 static void drop_database(struct pools *pools, struct database *database)
 {
+    pools_end_drains(pools, database);
     deadline_clear(&database->idle);
     HASH_DELETE(hh, pools->databases, database);
     release_config(database);
@@ -367,7 +368,7 @@ struct pools *pools_create(struct loop *loop)
     return pools;
 }
 
-void pools_destroy(struct pools *pools)
+void pools_close(struct pools *pools)
 {
     struct database *database, *next_database;
     struct user *user, *next_user;
@@ -388,4 +389,10 @@ void pools_destroy(struct pools *pools)
     }
     resolver_destroy(pools->resolver);
     scram_key_cache_destroy(pools->key_cache);
+}
+
+void pools_destroy(struct pools *pools)
+{
+    tracked_names_release(&pools->tracked);
+    free(pools);
 }

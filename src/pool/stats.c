@@ -35,9 +35,11 @@ void pool_stats_window_turn(struct pool_stats_window *window, const struct pool_
     window->newer_us = now_us;
 }
 
+__extension__ typedef unsigned __int128 wide; /* the product may not fit into 64 bits */
+
 static uint64_t per_second(uint64_t now, uint64_t then, usec_t elapsed_us)
 {
-    return (uint64_t) ((unsigned __int128) (now - then) * USEC_PER_SEC / elapsed_us);
+    return (uint64_t) ((wide) (now - then) * USEC_PER_SEC / elapsed_us);
 }
 
 static uint64_t per_event(uint64_t us, uint64_t events)

@@ -13,6 +13,7 @@
 
 #include "base/slab.h"
 #include "base/text.h"
+#include "relay/session.h"
 #include "report/rows.h"
 
 /* ---- words that the expressions use ---- */
@@ -72,12 +73,7 @@ static const char *link_text(struct view_context *at, const void *object)
 
 static const char *server_link_text(struct view_context *at, const struct server *server)
 {
-    /* The session begins with its client; the relay is not asked for more than that. */
-    struct client *client;
-    if (server->session == NULL)
-        return "";
-    memcpy(&client, (const void *) server->session, sizeof(client));
-    return pointer_text(at, client);
+    return server->session != NULL ? pointer_text(at, server->session->client) : "";
 }
 
 static int unix_pid(const struct connection *connection)

@@ -1,0 +1,46 @@
+/*
+ * console.h - the pseudo-database "pgbouncer": a client that talks to the pooler itself.
+ *
+ * One simple Query holds one command. SHOW reads the views of the report room; the other commands
+ * are in a table (commands.c). Commands that wait (PAUSE, WAIT_CLOSE) are answered when their own
+ * condition is met; the session answers other commands meanwhile.
+ *
+ * SPDX-License-Identifier: ISC
+ */
+#ifndef PGWEIR_CONSOLE_CONSOLE_H
+#define PGWEIR_CONSOLE_CONSOLE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/compiler.h"
+#include "client/client.h"
+#include "pool/pools.h"
+#include "relay/cancel.h"
+
+/* What only the assembly (main) can do. */
+struct console_ops {
+    /* Loads the configuration again. False if anything was wrong; the log has the reasons. */
+    bool (*reload)(void *owner);
+    /* A setting was changed by SET. */
+    void (*apply_settings)(void *owner);
+    /* SHUTDOWN_NONE: at once. */
+    void (*shut_down)(void *owner, enum shutdown_mode mode);
+};
+
+/* What the sessions need. Filled in by main. */
+struct console {
+    struct pools *pools;           /* borrows */
+    struct clients *clients;       /* borrows */
+    struct cancels *cancels;       /* borrows */
+    const struct console_ops *ops; /* borrows */
+    void *owner;                   /* for the ops */
+    const char *version;           /* of SHOW VERSION; borrows */
+};
+
+/* Takes over a client of the console database that has logged in. */
+void console_start(struct console *console, struct client *client, const uint8_t *bytes,
+                   size_t size);
+
+#endif

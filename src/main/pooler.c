@@ -1,0 +1,433 @@
+/*
+ * pooler.c - puts the rooms together, and looks after signals, reload and shutdown.
+ *
+ * SPDX-License-Identifier: ISC
+ */
+#include "main/pooler.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <event2/event.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/memory.h"
+#include "base/slab.h"
+#include "client/client.h"
+#include "config/config.h"
+#include "console/console.h"
+#include "main/process.h"
+#include "net/farewell.h"
+#include "net/listener.h"
+#include "net/loop.h"
+#include "pool/pools.h"
+#include "relay/cancel.h"
+#include "relay/session.h"
+
+static const int handled_signals[] = {SIGHUP, SIGTERM, SIGINT, SIGQUIT, SIGUSR1, SIGUSR2};
+
+struct pooler {
+    struct options options;
+    struct loop *loop;           /* owns */
+    struct pools *pools;         /* owns */
+    struct clients *clients;     /* owns */
+    struct cancels cancels;
+    struct console console;
+    struct listeners *listeners; /* owns */
+    struct event *signals[countof(handled_signals)]; /* own */
+    struct drain drain; /* of a shutdown that waits for servers */
+};
+
+/* ---- configuration ---- */
+
+static void say(const struct options *options, enum log_level level, const char *line)
+{
+    if (options->check)
+        fprintf(stderr, "%s: %s\n", level == LEVEL_ERROR ? "error" : "warning", line);
+    else
+        log_write(level, NULL, "%s", line);
+}
+
+static void say_report(const struct options *options, const struct config_report *report)
+{
+    for (size_t i = 0; i < report->error_count; i++)
+        say(options, LEVEL_ERROR, report->errors[i]);
+    for (size_t i = 0; i < report->warning_count; i++)
+        say(options, LEVEL_WARNING, report->warnings[i]);
+}
+
+static bool configure_log(const struct options *options)
+{
+    const struct settings *settings = settings_current();
+    struct log_options log = {.to_stderr = !options->quiet,
+                              .file = settings->logfile,
+                              .to_syslog = settings->syslog,
+                              .syslog_ident = settings->syslog_ident,
+                              .syslog_facility = settings->syslog_facility,
+                              .verbose = settings->verbose};
+    return log_configure(&log);
+}
+
+static void open_log(const struct options *options)
+{
+    if (!configure_log(options))
+        log_fatal("Cannot open logfile: '%s': %s", settings_current()->logfile, strerror(errno));
+}
+
+/* Before the log file is opened, so that it belongs to the user. */
+static void become_user(const struct options *options)
+{
+    const char *user = options->user != NULL ? options->user : settings_current()->user;
+    if (user != NULL && user[0] != '\0')
+        process_become_user(user);
+    process_refuse_root();
+}
+
+bool pooler_load(const struct options *options)
+{
+    struct config_report report;
+    struct config *config = config_load(options->config_file, NULL, options->verbose, &report);
+    if (config != NULL) {
+        struct config *old = config_use(config);
+        config_destroy(old);
+        if (!options->check) {
+            become_user(options);
+            open_log(options);
+        }
+    }
+    say_report(options, &report);
+    config_report_release(&report);
+    return config != NULL;
+}
+
+/* ---- reload ---- */
+
+static void on_database_removed(void *argument, struct database *database)
+{
+    struct pooler *pooler = argument;
+    clients_end_database(pooler->clients, database, "database removed");
+    cancels_end_database(&pooler->cancels, database);
+}
+
+static void log_changes(const struct settings *before, const struct settings *now)
+{
+    for (size_t i = 0; i < settings_count; i++) {
+        struct buffer old = {0}, new = {0};
+        const struct setting *setting = &settings_table[i];
+        bool had = settings_print(before, setting, &old), has = settings_print(now, setting, &new);
+        buffer_append(&old, "", 1);
+        buffer_append(&new, "", 1);
+        if (had != has || strcmp((const char *) old.data, (const char *) new.data) != 0)
+            log_info(NULL, "setting %s changed from \"%s\" to \"%s\"", setting->name,
+                     (const char *) old.data, (const char *) new.data);
+        buffer_release(&old);
+        buffer_release(&new);
+    }
+}
+
+/* What is outside the pools and follows the settings. */
+static void apply_settings(struct pooler *pooler)
+{
+    log_set_verbose(settings_current()->verbose);
+    listeners_set_defer_accept(pooler->listeners, settings_current()->tcp_defer_accept);
+}
+
+static bool reopen_log(const struct pooler *pooler)
+{
+    if (configure_log(&pooler->options))
+        return true;
+    log_error(NULL, "could not open logfile '%s': %s; the old one stays in use",
+              settings_current()->logfile, strerror(errno));
+    return false;
+}
+
+static bool reload(void *owner)
+{
+    struct pooler *pooler = owner;
+    struct config_report report;
+    struct config *config = config_load(settings_current()->conffile, config_current(), 0, &report);
+    bool good = config != NULL;
+    if (good) {
+        struct config *old = config_use(config);
+        log_changes(&old->settings, settings_current());
+        pools_bind(pooler->pools, on_database_removed, pooler);
+        apply_settings(pooler);
+        config_destroy(old);
+    }
+    good = reopen_log(pooler) && good; /* also after a failure: the file may have been rotated */
+    say_report(&pooler->options, &report);
+    config_report_release(&report);
+    if (config == NULL)
+        log_error(NULL, "config file loading failed, the running configuration stays in force");
+    return good;
+}
+
+static void on_setting_changed(void *owner)
+{
+    struct pooler *pooler = owner;
+    apply_settings(pooler);
+    pools_refresh(pooler->pools);
+}
+
+/* ---- shutdown ---- */
+
+static void on_servers_gone(struct task *task)
+{
+    struct drain *drain = container_of(task, struct drain, task);
+    struct pooler *pooler = container_of(drain, struct pooler, drain);
+    if (drain->resumed || pooler->pools->shutdown != SHUTDOWN_WAIT_FOR_SERVERS)
+        return;
+    log_info(NULL, "server connections dropped, exiting");
+    loop_stop(pooler->loop);
+}
+
+static void on_client_gone(struct clients *clients)
+{
+    struct pooler *pooler = clients->owner;
+    if (pooler->pools->shutdown != SHUTDOWN_WAIT_FOR_CLIENTS || clients->count > 0 ||
+        pooler->loop->stopping)
+        return;
+    log_info(NULL, "client connections dropped, exiting");
+    loop_stop(pooler->loop);
+}
+
+static void shut_down(void *owner, enum shutdown_mode mode)
+{
+    struct pooler *pooler = owner;
+    struct pools *pools = pooler->pools;
+    if (mode == SHUTDOWN_NONE) {
+        loop_stop(pooler->loop);
+        return;
+    }
+    process_notify("STOPPING=1");
+    pools_cancel_drain(pools, &pooler->drain);
+    pools->shutdown = mode;
+    listeners_close_tcp(pooler->listeners);
+    if (mode == SHUTDOWN_WAIT_FOR_SERVERS) {
+        pools_pause(pools, NULL);
+        pools_wait_for_drain(pools, &pooler->drain, DRAIN_PAUSE, NULL);
+    } else if (pools->paused) {
+        pools_resume(pools, NULL);
+    }
+    on_client_gone(pooler->clients);
+}
+
+/* ---- signals ---- */
+
+static void on_terminate(struct pooler *pooler, int number)
+{
+    bool term = number == SIGTERM;
+    if (pooler->pools->shutdown != SHUTDOWN_NONE) {
+        log_info(NULL, "got %s while shutting down, fast exit", term ? "SIGTERM" : "SIGINT");
+        loop_stop(pooler->loop);
+        return;
+    }
+    log_info(NULL, term ? "got SIGTERM, shutting down, waiting for all clients disconnect"
+                        : "got SIGINT, shutting down, waiting for all servers connections to be "
+                          "released");
+    shut_down(pooler, term ? SHUTDOWN_WAIT_FOR_CLIENTS : SHUTDOWN_WAIT_FOR_SERVERS);
+}
+
+static void on_hang_up(struct pooler *pooler)
+{
+    char state[80];
+    log_info(NULL, "got SIGHUP, re-reading config");
+    snprintf(state, sizeof(state), "RELOADING=1\nMONOTONIC_USEC=%llu",
+             (unsigned long long) clock_now_us());
+    process_notify(state);
+    (void) reload(pooler);
+    process_notify("READY=1");
+}
+
+static void on_pause(struct pooler *pooler)
+{
+    if (pooler->pools->paused) {
+        log_info(NULL, "got SIGUSR1, but already paused/suspended");
+        return;
+    }
+    log_info(NULL, "got SIGUSR1, pausing all activity");
+    pools_pause(pooler->pools, NULL);
+}
+
+static void on_continue(struct pooler *pooler)
+{
+    if (pooler->pools->shutdown != SHUTDOWN_NONE) {
+        log_info(NULL, "got SIGUSR2 while shutting down, ignoring");
+    } else if (!pooler->pools->paused) {
+        log_info(NULL, "got SIGUSR2, but not paused/suspended");
+    } else {
+        log_info(NULL, "got SIGUSR2, continuing from PAUSE");
+        pools_resume(pooler->pools, NULL);
+    }
+}
+
+static void on_signal(evutil_socket_t number, short what UNUSED, void *argument)
+{
+    struct pooler *pooler = argument;
+    switch (number) {
+    case SIGHUP:
+        on_hang_up(pooler);
+        break;
+    case SIGQUIT:
+        log_info(NULL, "got SIGQUIT, fast exit");
+        loop_stop(pooler->loop);
+        break;
+    case SIGUSR1:
+        on_pause(pooler);
+        break;
+    case SIGUSR2:
+        on_continue(pooler);
+        break;
+    default:
+        on_terminate(pooler, (int) number);
+        break;
+    }
+}
+
+static void add_signals(struct pooler *pooler)
+{
+    signal(SIGPIPE, SIG_IGN);
+    for (size_t i = 0; i < countof(handled_signals); i++) {
+        pooler->signals[i] =
+            evsignal_new(pooler->loop->base, handled_signals[i], on_signal, pooler);
+        if (pooler->signals[i] == NULL || event_add(pooler->signals[i], NULL) != 0)
+            log_fatal("could not set up signals");
+    }
+}
+
+/* ---- assembly ---- */
+
+static void on_client_ready(struct client *client, const uint8_t *bytes, size_t size)
+{
+    struct pooler *pooler = client->clients->owner;
+    if (client->console_role != CONSOLE_NONE)
+        console_start(&pooler->console, client, bytes, size);
+    else
+        session_start(client, bytes, size);
+}
+
+static void on_cancel_request(struct client *client, const uint8_t key[CANCEL_KEY_SIZE])
+{
+    struct pooler *pooler = client->clients->owner;
+    cancel_begin(&pooler->cancels, client, key);
+}
+
+static const struct clients_ops clients_ops = {
+    .ready = on_client_ready,
+    .cancel = on_cancel_request,
+    .gone = on_client_gone,
+};
+
+static const struct console_ops console_ops = {
+    .reload = reload,
+    .apply_settings = on_setting_changed,
+    .shut_down = shut_down,
+};
+
+static struct listen_options listen_options(void)
+{
+    const struct settings *settings = settings_current();
+    return (struct listen_options){.addresses = settings->listen_addr,
+                                   .port = (uint16_t) settings->listen_port,
+                                   .backlog = settings->listen_backlog,
+                                   .defer_accept = settings->tcp_defer_accept,
+                                   .reuse_port = settings->so_reuseport,
+                                   .unix_directory = settings->unix_socket_dir,
+                                   .unix_mode = settings->unix_socket_mode,
+                                   .unix_group = settings->unix_socket_group};
+}
+
+static void open_listeners(struct pooler *pooler)
+{
+    struct listen_options options = listen_options();
+    char *error = NULL;
+    pooler->listeners =
+        listeners_open(pooler->loop, &options, clients_accept, pooler->clients, &error);
+    if (pooler->listeners == NULL)
+        log_fatal("%s", error);
+    if (!listeners_any(pooler->listeners))
+        log_fatal("nowhere to listen on");
+}
+
+static void check_other_instance(void)
+{
+    struct listen_options options = listen_options();
+    if (listeners_unix_socket_in_use(&options))
+        log_fatal("unix socket is in use, cannot continue");
+    pidfile_check(settings_current()->pidfile);
+}
+
+static void assemble(struct pooler *pooler)
+{
+    pooler->loop = loop_create();
+    if (pooler->loop == NULL)
+        log_fatal("could not set up the event loop");
+    pooler->pools = pools_create(pooler->loop);
+    if (pooler->pools == NULL)
+        log_fatal("could not set up the pools");
+    pooler->clients = clients_create(pooler->pools, &clients_ops, pooler);
+    pooler->cancels.clients = pooler->clients;
+    pooler->drain.task.run = on_servers_gone;
+    pooler->console = (struct console){.pools = pooler->pools,
+                                       .clients = pooler->clients,
+                                       .cancels = &pooler->cancels,
+                                       .ops = &console_ops,
+                                       .owner = pooler,
+                                       .version = version_text()};
+}
+
+struct pooler *pooler_create(const struct options *options)
+{
+    struct pooler *pooler = memory_new(sizeof(*pooler));
+    char libraries[256];
+    pooler->options = *options;
+    if (options->daemon && settings_current()->pidfile[0] == '\0')
+        log_fatal("daemon needs pidfile configured");
+    check_other_instance();
+    if (options->daemon) {
+        process_daemonize();
+        pooler->options.quiet = true;
+        open_log(&pooler->options);
+    }
+    process_raise_descriptor_limit(config_current());
+    assemble(pooler);
+    add_signals(pooler);
+    open_listeners(pooler);
+    pidfile_write(settings_current()->pidfile);
+    version_libraries(event_base_get_method(pooler->loop->base), libraries, sizeof(libraries));
+    log_info(NULL, "process up: %s, %s", version_text(), libraries);
+    process_notify("READY=1");
+    return pooler;
+}
+
+void pooler_run(struct pooler *pooler)
+{
+    loop_run(pooler->loop);
+}
+
+void pooler_destroy(struct pooler *pooler)
+{
+    pidfile_remove(settings_current()->pidfile);
+    listeners_destroy(pooler->listeners);
+    pools_cancel_drain(pooler->pools, &pooler->drain);
+    clients_close(pooler->clients);
+    cancels_end_database(&pooler->cancels, NULL);
+    pools_close(pooler->pools);
+    for (size_t i = 0; i < countof(pooler->signals); i++)
+        event_free(pooler->signals[i]);
+    farewell_close_all(pooler->loop);
+    loop_destroy(pooler->loop);
+    clients_destroy(pooler->clients);
+    pools_destroy(pooler->pools);
+    slab_release(client_slab());
+    slab_release(session_slab());
+    slab_release(server_slab());
+    config_destroy(config_use(NULL));
+    log_close();
+    free(pooler);
+}
