@@ -217,7 +217,7 @@ static enum auth_verdict check_password(struct client_auth *auth, const uint8_t 
     if (right)
         return accept(auth);
     return refuse(auth, "password authentication failed",
-                  auth->kind == SECRET_NONE ? "the user has no password" : "wrong password",
+                  auth->kind == SECRET_NONE ? "the user has no password" : "the password does not match",
                   ret_failure);
 }
 

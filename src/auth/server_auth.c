@@ -211,7 +211,7 @@ bool server_auth_respond(struct server_auth *auth, const uint8_t *body, size_t s
     case REQUEST_SASL_FINAL:
         return check_sasl_final(auth, &reader, ret_failure);
     default:
-        failure_set(ret_failure, "server login failed: unsupported authentication method %u",
+        failure_set(ret_failure, "server login failed: unknown/unsupported auth method: %u",
                     request);
         return false;
     }

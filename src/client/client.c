@@ -135,6 +135,7 @@ void clients_accept(void *argument, int fd, const struct address *peer)
     clients->logging_in_count++;
     clients->count++;
     deadline_set(loop, &client->deadline, settings_current()->client_login_timeout);
+    log_debug(&client->subject, "accepted");
 }
 
 /* ---- going ---- */

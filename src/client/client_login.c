@@ -227,6 +227,19 @@ static void join_pool(struct client *client, struct pool *pool)
     pool->stats.client_logins++;
 }
 
+/* The limit that comes first: on the login as a whole, or on the wait for a server. */
+static const char *set_welcome_limit(struct client *client)
+{
+    usec_t login_us = settings_current()->client_login_timeout;
+    usec_t wait_us = client_query_wait_timeout_us(client->database, client->user);
+    usec_t waited_us = client->waiter.since_us - client->connect_us;
+    bool wait_is_first = wait_us != 0 && (login_us == 0 || waited_us + wait_us < login_us);
+    deadline_set_since(client->connection.loop, &client->deadline,
+                       wait_is_first ? wait_us : login_us,
+                       wait_is_first ? client->waiter.since_us : client->connect_us);
+    return wait_is_first ? "query_wait_timeout" : "client_login_timeout (server down)";
+}
+
 void client_authenticated(struct client *client)
 {
     struct database *database = client->database;
@@ -259,6 +272,7 @@ void client_authenticated(struct client *client)
     }
     client->login->stage = LOGIN_WELCOME;
     pool_wait(client->pool, &client->waiter, true, clock_now_us());
+    (void) set_welcome_limit(client);
 }
 
 void client_login_waited(struct client *client)
@@ -273,7 +287,7 @@ void client_login_waited(struct client *client)
 
 void client_login_deadline_passed(struct client *client)
 {
-    const char *text = client->login->stage == LOGIN_WELCOME ? "client_login_timeout (server down)"
+    const char *text = client->login->stage == LOGIN_WELCOME ? set_welcome_limit(client)
                                                              : "client_login_timeout";
     client_close(client, text, text);
 }

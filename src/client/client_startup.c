@@ -165,7 +165,7 @@ static bool evict_silent_client(struct client *client)
     struct client *other;
     DL_FOREACH(client->clients->logging_in, other) {
         if (other != client && other->login->stage == LOGIN_STARTUP) {
-            client_close(other, "client_login_timeout", NULL);
+            client_close(other, "silent, and max_client_conn is reached", NULL);
             return true;
         }
     }

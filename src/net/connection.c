@@ -27,7 +27,7 @@ static void flush_output(struct connection *connection)
         if (sent < 0) {
             if (errno == EINTR)
                 continue;
-            if (errno != EAGAIN && errno != EWOULDBLOCK)
+            if (errno != EAGAIN)
                 connection->failed = true;
             return;
         }
@@ -220,7 +220,7 @@ enum receive_result connection_receive(struct connection *connection, uint8_t **
         }
         if (received < 0 && errno == EINTR)
             continue;
-        if (received < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
+        if (received < 0 && errno == EAGAIN) {
             connection->readable = false;
             return RECEIVED_NOTHING;
         }
@@ -245,7 +245,7 @@ bool connection_send(struct connection *connection, const void *bytes, size_t si
         } while (sent < 0 && errno == EINTR);
         if (sent >= 0 && (size_t) sent == size)
             return true;
-        if (sent < 0 && errno != EAGAIN && errno != EWOULDBLOCK) {
+        if (sent < 0 && errno != EAGAIN) {
             connection->failed = true;
             return false;
         }

@@ -51,6 +51,7 @@ static bool is_late_copy(const struct session *session, unsigned flags)
 static enum message_fate decide(struct session *session, const struct frame *frame)
 {
     const struct settings *settings = settings_current();
+    const struct client *client = session->client;
     unsigned flags = client_message_flags[frame->type];
     if (flags == 0)
         return refuse(session, "unknown pkt");
@@ -65,7 +66,7 @@ static enum message_fate decide(struct session *session, const struct frame *fra
     if (is_late_copy(session, flags))
         return FATE_DROP;
     if (session->state != SESSION_LINKED && !session_obtain_server(session))
-        return session->client->session == NULL ? FATE_STOPPED : FATE_STASH;
+        return client->session == NULL ? FATE_STOPPED : FATE_STASH;
     return forward(session, frame->type, flags);
 }
 

@@ -56,8 +56,7 @@ struct startup_packet startup_read_header(const uint8_t *bytes, size_t size,
         return packet;
     }
     if (size > 0 && bytes[0] != 0) {
-        packet.kind = STARTUP_BROKEN;
-        set_bad_header(bytes, size, ret_failure);
+        packet.kind = STARTUP_BROKEN; /* whoever it is, it would not understand an answer */
         return packet;
     }
     if (size < STARTUP_HEADER_SIZE)

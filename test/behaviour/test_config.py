@@ -390,7 +390,8 @@ def test_broken_file_at_reload(start_pooler, what):
 
 @pytest.mark.pgweir_only("half of a broken file comes into force there")
 @pytest.mark.parametrize("content", ["", "\0\1\2\3" * 100, "[databases]\np0 = host=127.0.0.1\n",
-                                     "\ufeff[pgbouncer]\n[[[", "x" * 1000000])
+                                     "\ufeff[pgbouncer]\n[[[", "x" * 1000000],
+                         ids=["empty", "zeros", "section missing", "brackets", "long"])
 def test_senseless_file_at_reload(start_pooler, content):
     pooler = start_pooler(default_pool_size="7")
     pooler.ini_raw = content
