@@ -19,8 +19,8 @@ struct deadline_queue;
 struct deadline {
     void (*passed)(struct deadline *deadline); /* runs from the loop, after the deadline is cleared */
     usec_t due_us;
-    struct deadline_queue *queue; /* borrows while set, else NULL */
-    struct deadline *next, *prev; /* member of the queue while set */
+    struct deadline_queue *queue; /* borrows from the loop: the one used last, likely the next */
+    struct deadline *next, *prev; /* member of the queue while set; else prev is NULL */
 };
 
 /* Sets the deadline to `duration_us` from now, in place of what it was. 0 clears: no limit. */
@@ -37,7 +37,7 @@ void deadline_clear(struct deadline *deadline);
 
 static inline bool deadline_is_set(const struct deadline *deadline)
 {
-    return deadline->queue != NULL;
+    return deadline->prev != NULL;
 }
 
 /* Frees the queues of a loop. No deadline may be set any more, or ever touched again. */

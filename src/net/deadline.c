@@ -72,10 +72,7 @@ void deadline_set_since(struct loop *loop, struct deadline *deadline, usec_t dur
                         usec_t since_us)
 {
     struct deadline_queue *queue = deadline->queue;
-    if (queue != NULL) {
-        DL_DELETE(queue->head, deadline);
-        deadline->queue = NULL;
-    }
+    deadline_clear(deadline);
     if (duration_us == 0)
         return;
     if (queue == NULL || queue->duration_us != duration_us)
@@ -105,10 +102,10 @@ void deadline_set(struct loop *loop, struct deadline *deadline, usec_t duration_
 
 void deadline_clear(struct deadline *deadline)
 {
-    if (deadline->queue == NULL)
+    if (!deadline_is_set(deadline))
         return;
     DL_DELETE(deadline->queue->head, deadline);
-    deadline->queue = NULL;
+    deadline->prev = NULL;
 }
 
 void deadline_queues_destroy(struct loop *loop)

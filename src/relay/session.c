@@ -392,12 +392,21 @@ static void on_broken(struct client *client)
     session_close(session_of(client), "unexpected eof", NULL);
 }
 
+/* A stash of an ordinary query is kept for the next one, so that waiting costs no allocation. */
+#define STASH_KEPT_MAX 256
+
 static void send_stash(struct session *session)
 {
+    struct client *client = session->client;
     struct buffer stash = session->stash;
     session->stash = (struct buffer){0};
     session_take_client_bytes(session, stash.data, stash.size);
-    buffer_release(&stash);
+    if (client->session != NULL && session->stash.data == NULL && stash.capacity <= STASH_KEPT_MAX) {
+        stash.size = 0;
+        session->stash = stash;
+    } else {
+        buffer_release(&stash);
+    }
 }
 
 /* Goes on where the session stopped: with the stash, then with the socket. */
