@@ -50,14 +50,16 @@ static void finish_connect(struct connection *connection)
 static void on_event(evutil_socket_t fd UNUSED, short what, void *argument)
 {
     struct connection *connection = argument;
-    if (connection->connecting) {
-        finish_connect(connection);
-        return;
-    }
     if (what & EV_CLOSED)
         connection->ended = true;
     if (what & (EV_READ | EV_CLOSED))
         connection->readable = true;
+    if (connection->connecting) {
+        finish_connect(connection);
+        if (connection->readable && connection_is_open(connection))
+            connection->ops->readable(connection);
+        return;
+    }
     if ((what & EV_WRITE) && connection_is_congested(connection) && !connection->failed) {
         flush_output(connection);
         if (connection->failed) {
@@ -106,6 +108,7 @@ static void start(struct connection *connection, struct loop *loop,
     connection->loop = loop;
     connection->ops = ops;
     connection->fd = fd;
+    connection->connecting = connection->readable = connection->ended = connection->failed = false;
 }
 
 /* Adds the socket to epoll. */

@@ -26,6 +26,7 @@ struct deadline_queue {
     struct event timer;
     struct loop *loop; /* borrows */
     bool armed;
+    usec_t armed_us; /* when the timer fires */
     UT_hash_handle hh; /* member of the loop's queues */
 };
 
@@ -39,6 +40,17 @@ static void arm(struct deadline_queue *queue)
                            .tv_usec = (suseconds_t) (wait_us % USEC_PER_SEC)};
     event_add(&queue->timer, &wait);
     queue->armed = true;
+    queue->armed_us = queue->head->due_us;
+}
+
+/* A new head may be due before the timer, which may still stand for one that has left. */
+static void rearm(struct deadline_queue *queue)
+{
+    if (queue->armed && queue->head->due_us < queue->armed_us) {
+        event_del(&queue->timer);
+        queue->armed = false;
+    }
+    arm(queue);
 }
 
 static void on_timer(evutil_socket_t fd UNUSED, short what UNUSED, void *argument)
@@ -87,12 +99,8 @@ void deadline_set_since(struct loop *loop, struct deadline *deadline, usec_t dur
         while (before != queue->head && before->prev->due_us > deadline->due_us)
             before = before->prev;
         DL_PREPEND_ELEM(queue->head, before, deadline);
-        if (queue->head == deadline && queue->armed) {
-            event_del(&queue->timer);
-            queue->armed = false;
-        }
     }
-    arm(queue);
+    rearm(queue);
 }
 
 void deadline_set(struct loop *loop, struct deadline *deadline, usec_t duration_us)
