@@ -70,11 +70,14 @@ static bool size_allows(struct pool *pool)
 {
     if (pool->limits.pool_size == 0 || pool_server_count(pool) < pool->limits.pool_size)
         return true;
-    if (!reserve_is_due(pool))
-        return false;
-    log_warn(NULL, "taking connection from reserve_pool (database %s, user %s)",
-             pool->database->name, pool->user->name);
-    return true;
+    return reserve_is_due(pool);
+}
+
+static void log_use_of_reserve(const struct pool *pool)
+{
+    if (pool->limits.pool_size > 0 && pool_server_count(pool) >= pool->limits.pool_size)
+        log_warn(NULL, "taking connection from reserve_pool (database %s, user %s)",
+                 pool->database->name, pool->user->name);
 }
 
 /* The idle server of `candidate` that is unused for longest, or `oldest` if that is older. */
@@ -233,6 +236,8 @@ void pool_grow(struct pool *pool)
         return;
     if (pool->retry_later && !retry_is_due(pool))
         return;
-    if (size_allows(pool) && shared_limits_allow(pool))
-        launch(pool);
+    if (!size_allows(pool) || !shared_limits_allow(pool))
+        return;
+    log_use_of_reserve(pool);
+    launch(pool);
 }

@@ -1,0 +1,383 @@
+"""Sizes, limits and time limits: settings, per database and per user."""
+
+import time
+
+import pytest
+
+from support import wire
+from support.process import wait_for
+
+
+def transactions(pooler, count, database="p0", user="bob"):
+    """Clients, each in an open transaction."""
+    clients = [pooler.client(database, user) for _ in range(count)]
+    for client in clients:
+        client.query("BEGIN")
+    return clients
+
+
+def waiter(pooler, database="p0", user="bob", waiting=1):
+    """A client that waits for a server."""
+    client = pooler.client(database, user)
+    client.send_raw(wire.query("SELECT 1"))
+    pooler.wait_pool(database, user, cl_waiting=waiting)
+    return client
+
+
+def login_waiter(pooler, database, user):
+    """A client whose login waits for the first server of its pool."""
+    client = pooler.wire()
+    client.startup(user, database)
+    pooler.wait_pool(database, user, cl_waiting=1)
+    return client
+
+
+# Sizes
+
+@pytest.mark.parametrize("where", ["setting", "database", "user"])
+def test_pool_size(start_pooler, where):
+    arguments = {"setting": {"default_pool_size": "2"},
+                 "database": {"databases": {"p0": "pool_size=2"}},
+                 "user": {"users": {"bob": "pool_size=2"}, "databases": {"p0": "pool_size=7"}}}
+    pooler = start_pooler(pool_mode="transaction", **arguments[where])
+    clients = transactions(pooler, 2)
+    third = waiter(pooler)
+    assert pooler.servers() == 2
+    clients[0].query("COMMIT")
+    assert third.result().value == "1"
+    assert pooler.servers() == 2
+
+
+def test_pool_size_zero_is_no_limit(start_pooler):
+    pooler = start_pooler(pool_mode="transaction", default_pool_size="0")
+    transactions(pooler, 25)
+    assert pooler.servers() == 25
+
+
+def test_pools_are_by_database_and_user(start_pooler):
+    pooler = start_pooler(pool_mode="transaction", default_pool_size="1")
+    transactions(pooler, 1, "p0", "bob")
+    transactions(pooler, 1, "p0", "alice")
+    transactions(pooler, 1, "p1", "bob")
+    assert (pooler.servers("p0", "bob"), pooler.servers("p0", "alice"),
+            pooler.servers("p1", "bob")) == (1, 1, 1)
+
+
+def test_forced_user_makes_one_pool(start_pooler):
+    pooler = start_pooler(pool_mode="transaction", databases={"p0": "user=carol pool_size=1"})
+    for user in ("bob", "alice"):
+        assert pooler.value("SELECT current_user", user=user) == "carol"
+    assert pooler.servers("p0", "carol") == 1
+
+
+@pytest.mark.parametrize("where", ["setting", "database", "user"])
+def test_reserve_pool(start_pooler, where):
+    arguments = {"setting": {"reserve_pool_size": "1"},
+                 "database": {"databases": {"p0": "reserve_pool_size=1"}},
+                 "user": {"users": {"bob": "reserve_pool_size=1"}}}
+    pooler = start_pooler(pool_mode="transaction", default_pool_size="1",
+                          reserve_pool_timeout="0.3", **arguments[where])
+    transactions(pooler, 1)
+    client = pooler.client()
+    start = time.monotonic()
+    assert client.value("SELECT 1") == "1"
+    assert time.monotonic() - start >= 0.25
+    assert "taking connection from reserve_pool" in pooler.log()
+
+
+def test_reserve_pool_timeout_zero_means_no_reserve(start_pooler):
+    pooler = start_pooler(pool_mode="transaction", default_pool_size="1", reserve_pool_size="1",
+                          reserve_pool_timeout="0")
+    transactions(pooler, 1)
+    waiter(pooler).expect_silence(0.4)
+
+
+def test_min_pool_size(start_pooler):
+    pooler = start_pooler(pool_mode="transaction", min_pool_size="3")
+    client = pooler.client()
+    client.query("SELECT 1")
+    pooler.wait_pool(sv_idle=3)
+
+
+def test_min_pool_size_without_clients(start_pooler):
+    """A forced user makes the pool stand by itself."""
+    pooler = start_pooler(pool_mode="transaction", databases={"p0": "user=bob min_pool_size=2"})
+    pooler.wait_pool(sv_idle=2)
+
+
+def test_max_db_connections(start_pooler):
+    pooler = start_pooler(pool_mode="transaction", databases={"p0": "max_db_connections=2"})
+    transactions(pooler, 1, user="bob")
+    (second,) = transactions(pooler, 1, user="alice")
+    third = login_waiter(pooler, "p0", "carol")
+    second.query("COMMIT")
+    third.authenticate()
+    third.welcome()
+    assert third.value("SELECT 1") == "1"
+    assert "evicted" in pooler.log()
+    assert pooler.show("DATABASES", name="p0")[0]["current_connections"] == 2
+
+
+def test_max_user_connections(start_pooler):
+    pooler = start_pooler(pool_mode="transaction", users={"bob": "max_user_connections=2"})
+    transactions(pooler, 1, "p0")
+    (second,) = transactions(pooler, 1, "p1")
+    third = login_waiter(pooler, "p2", "bob")
+    transactions(pooler, 1, "p2", "alice")
+    second.query("COMMIT")
+    third.authenticate()
+    third.welcome()
+    assert third.value("SELECT 1") == "1"
+    assert pooler.show("USERS", name="bob")[0]["current_connections"] == 2
+
+
+def test_max_client_conn(start_pooler):
+    pooler = start_pooler(max_client_conn="2")
+    clients = [pooler.client(), pooler.client()]
+    refused = pooler.wire()
+    refused.startup("bob", "p0")
+    refused.expect_error("no more connections allowed (max_client_conn)")
+    assert pooler.show("VERSION")
+    clients[0].terminate()
+    wait_for(lambda: pooler.list_items()["used_clients"] == 2, "one has left")
+    assert pooler.client().value("SELECT 1") == "1"
+
+
+@pytest.mark.parametrize("where", ["setting", "user"])
+def test_max_user_client_connections(start_pooler, where):
+    arguments = {"setting": {"max_user_client_connections": "1"},
+                 "user": {"users": {"bob": "max_user_client_connections=1"}}}
+    pooler = start_pooler(**arguments[where])
+    pooler.client()
+    refused = pooler.wire()
+    refused.startup("bob", "p1")
+    refused.expect_error("client connections exceeded (max_user_client_connections)")
+    assert pooler.client(user="alice").value("SELECT 1") == "1"
+
+
+def test_pool_mode_by_user_beats_database(start_pooler):
+    pooler = start_pooler(pool_mode="statement", databases={"p0": "pool_mode=session"},
+                          users={"bob": "pool_mode=transaction"})
+    pooler.client().query("SELECT 1")
+    pooler.client(user="alice").query("SELECT 1")
+    assert pooler.pool(user="bob")["pool_mode"] == "transaction"
+    assert pooler.pool(user="alice")["pool_mode"] == "session"
+    pooler.wait_pool(user="bob", sv_active=0)
+    assert pooler.pool(user="alice")["sv_active"] == 1
+
+
+# Time limits of waiting
+
+@pytest.mark.parametrize("where,least", [("setting", 0.3), ("database", 1), ("user", 1)])
+def test_query_wait_timeout(start_pooler, where, least):
+    arguments = {"setting": {"query_wait_timeout": "0.3"},
+                 "database": {"databases": {"p0": "query_wait_timeout=1"}},
+                 "user": {"users": {"bob": "query_wait_timeout=1"}}}
+    pooler = start_pooler(pool_mode="transaction", default_pool_size="1", **arguments[where])
+    (holder,) = transactions(pooler, 1)
+    start = time.monotonic()
+    client = waiter(pooler)
+    client.expect_error("query_wait_timeout")
+    assert time.monotonic() - start >= least * 0.9
+    pooler.wait_pool(cl_waiting=0, cl_active=1)
+    holder.query("COMMIT")
+
+
+def test_query_timeout_of_a_waiting_client(start_pooler):
+    pooler = start_pooler(pool_mode="transaction", default_pool_size="1", query_timeout="0.4")
+    transactions(pooler, 1)
+    waiter(pooler).expect_error("query_timeout")
+
+
+def test_query_wait_notify(start_pooler):
+    pooler = start_pooler(pool_mode="transaction", default_pool_size="1", query_wait_notify="1")
+    (holder,) = transactions(pooler, 1)
+    client = waiter(pooler)
+    notice = wire.parse_fields(client.expect("N").body)
+    assert (notice["S"], notice["C"], notice["M"]) == (
+        "NOTICE", "00000",
+        "No server connection available in postgres backend, client being queued")
+    client.expect_silence(1.2)
+    holder.query("COMMIT")
+    assert client.result().value == "1"
+
+
+def test_client_login_timeout(start_pooler):
+    pooler = start_pooler(client_login_timeout="0.3", auth_type="md5")
+    silent = pooler.wire(pooler.socket_dir)
+    silent.expect_error("client_login_timeout")
+    halfway = pooler.wire()
+    halfway.startup("bob", "p0")
+    halfway.expect("R")
+    halfway.expect_error("client_login_timeout")
+
+
+def test_client_login_timeout_without_server(start_pooler, pg):
+    pg.stop()
+    pooler = start_pooler(client_login_timeout="0.4")
+    client = pooler.wire()
+    client.startup("bob", "p0")
+    client.expect_error("client_login_timeout (server down)")
+
+
+# Time limits of clients and queries
+
+@pytest.mark.parametrize("where", ["setting", "user"])
+def test_client_idle_timeout(start_pooler, where):
+    arguments = {"setting": {"client_idle_timeout": "0.4"},
+                 "user": {"users": {"bob": "client_idle_timeout=1"}}}
+    pooler = start_pooler(pool_mode="transaction", **arguments[where])
+    idle, busy, fresh = pooler.client(), pooler.client(), pooler.client(user="alice")
+    busy.query("BEGIN")
+    idle.query("SELECT 1")
+    idle.expect_error("client_idle_timeout")
+    assert busy.value("SELECT 1") == "1"
+    if where == "user":
+        assert fresh.value("SELECT 1") == "1"
+
+
+def test_client_idle_timeout_starts_anew_with_each_query(start_pooler):
+    pooler = start_pooler(pool_mode="transaction", client_idle_timeout="0.6")
+    client = pooler.client()
+    for _ in range(5):
+        time.sleep(0.3)
+        assert client.value("SELECT 1") == "1"
+
+
+def test_client_idle_timeout_spares_linked_clients(start_pooler):
+    pooler = start_pooler(client_idle_timeout="0.3")
+    client = pooler.client()
+    client.query("SELECT 1")
+    time.sleep(0.8)
+    assert client.value("SELECT 2") == "2"
+
+
+@pytest.mark.parametrize("where", ["setting", "user"])
+def test_query_timeout(start_pooler, where):
+    arguments = {"setting": {"query_timeout": "0.4"}, "user": {"users": {"bob": "query_timeout=1"}}}
+    pooler = start_pooler(pool_mode="transaction", **arguments[where])
+    client, other = pooler.client(), pooler.client()
+    client.send_raw(wire.query("SELECT pg_sleep(10)"))
+    assert other.value("SELECT 1") == "1"
+    client.expect_error("query timeout")
+    assert other.value("SELECT 2") == "2"
+    pooler.wait_log("closing because: query timeout")
+
+
+@pytest.mark.parametrize("where", ["setting", "user"])
+def test_idle_transaction_timeout(start_pooler, where):
+    arguments = {"setting": {"idle_transaction_timeout": "0.4"},
+                 "user": {"users": {"bob": "idle_transaction_timeout=1"}}}
+    pooler = start_pooler(pool_mode="transaction", **arguments[where])
+    client, idle = pooler.client(), pooler.client()
+    idle.query("SELECT 1")
+    client.query("BEGIN")
+    client.expect_error("idle transaction timeout")
+    assert idle.value("SELECT 1") == "1"
+
+
+def test_idle_transaction_timeout_spares_long_queries(start_pooler):
+    pooler = start_pooler(pool_mode="transaction", idle_transaction_timeout="0.3")
+    client = pooler.client()
+    client.query("BEGIN")
+    client.query("SELECT pg_sleep(0.8)")
+    client.query("COMMIT")
+
+
+@pytest.mark.parametrize("where", ["setting", "user"])
+def test_transaction_timeout(start_pooler, where):
+    arguments = {"setting": {"transaction_timeout": "0.5"},
+                 "user": {"users": {"bob": "transaction_timeout=1"}}}
+    pooler = start_pooler(pool_mode="transaction", **arguments[where])
+    client = pooler.client()
+    client.query("BEGIN")
+    with pytest.raises((wire.ServerError, EOFError, OSError)) as caught:
+        for _ in range(40):
+            client.query("SELECT pg_sleep(0.1)")
+    assert "transaction timeout" in str(caught.value) or "transaction timeout" in pooler.log()
+    fresh = pooler.client()
+    for _ in range(8):
+        fresh.query("SELECT pg_sleep(0.1)")
+
+
+# Time limits of servers
+
+def test_server_idle_timeout(start_pooler):
+    pooler = start_pooler(pool_mode="transaction", server_idle_timeout="0.4")
+    client = pooler.client()
+    client.query("SELECT 1")
+    pooler.wait_pool(sv_idle=0)
+    assert "closing because: server idle timeout" in pooler.log()
+    assert client.value("SELECT 2") == "2"
+
+
+def test_server_lifetime(start_pooler):
+    pooler = start_pooler(pool_mode="transaction", server_lifetime="0.5", default_pool_size="1")
+    client = pooler.client()
+    first = client.value("SELECT pg_backend_pid()")
+    wait_for(lambda: client.value("SELECT pg_backend_pid()") != first, "a new server")
+    assert "closing because: server lifetime over" in pooler.log()
+
+
+def test_server_lifetime_zero_uses_once(start_pooler):
+    pooler = start_pooler(pool_mode="transaction", server_lifetime="0")
+    client = pooler.client()
+    assert len({client.value("SELECT pg_backend_pid()") for _ in range(3)}) == 3
+
+
+def test_server_lifetime_spares_transactions(start_pooler):
+    pooler = start_pooler(pool_mode="transaction", server_lifetime="0.3")
+    (client,) = transactions(pooler, 1)
+    time.sleep(0.8)
+    client.query("COMMIT")
+
+
+def test_server_connect_timeout(start_pooler, fake_server):
+    """A server that accepts and says nothing."""
+    def script(side):
+        side.read_startup()
+        side.read()
+    pooler = start_pooler(server=fake_server(script), databases={"p0": ""},
+                          server_connect_timeout="1", client_login_timeout="3")
+    client = pooler.wire()
+    client.startup("bob", "p0")
+    pooler.wait_log("closing because: connect timeout")
+    client.expect_silence(0.1)
+
+
+def test_server_login_retry(start_pooler, fake_server):
+    """No new attempt before its time, then one."""
+    attempts = []
+
+    def script(side):
+        attempts.append(time.monotonic())
+        side.read_startup()
+        side.send_error("not now", sqlstate="53300")
+    pooler = start_pooler(server=fake_server(script), databases={"p0": ""},
+                          server_login_retry="0.6")
+    for _ in range(2):
+        client = pooler.wire()
+        client.startup("bob", "p0")
+        client.expect_error("not now", sqlstate="53300")
+    assert attempts[1] - attempts[0] >= 0.5
+
+
+def test_starting_up_is_no_failure(start_pooler, fake_server):
+    """57P03 leaves the clients waiting."""
+    ready = []
+
+    def script(side):
+        if ready:
+            if side.log_in():
+                side.serve(lambda side, sql: wire.message("Z", b"I"))
+        else:
+            side.read_startup()
+            side.send_error("the database system is starting up", sqlstate="57P03")
+    pooler = start_pooler(server=fake_server(script), databases={"p0": ""},
+                          server_login_retry="0.2")
+    client = pooler.wire()
+    client.startup("bob", "p0")
+    client.expect_silence(0.5)
+    ready.append(True)
+    client.authenticate()
+    client.welcome()
