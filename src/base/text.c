@@ -45,11 +45,9 @@ bool text_parse_int(const char *text, int64_t minimum, int64_t maximum, int64_t 
         return false;
     for (; *digits != '\0'; digits++) {
         int digit = digit_value(*digits);
-        if (digit >= base)
+        if (digit >= base || value > (uint64_t) (INT64_MAX - digit) / (uint64_t) base)
             return false;
         value = value * (uint64_t) base + (uint64_t) digit;
-        if (value > (uint64_t) INT64_MAX)
-            return false;
     }
     *ret_value = negative ? -(int64_t) value : (int64_t) value;
     return *ret_value >= minimum && *ret_value <= maximum;

@@ -293,6 +293,8 @@ static void add_signals(struct pooler *pooler)
 {
     signal(SIGPIPE, SIG_IGN);
     for (size_t i = 0; i < countof(handled_signals); i++) {
+        /* libevent puts this back at the end: a late signal must not turn a clean exit into a death. */
+        signal(handled_signals[i], SIG_IGN);
         pooler->signals[i] =
             evsignal_new(pooler->loop->base, handled_signals[i], on_signal, pooler);
         if (pooler->signals[i] == NULL || event_add(pooler->signals[i], NULL) != 0)

@@ -225,13 +225,17 @@ def test_corrected_password_works_without_a_restart(start_pooler):
 def test_failing_server_login_is_told_at_once_from_memory(start_pooler, pg):
     """A query on a pool without servers, within server_login_retry of a failed login."""
     pooler = start_pooler(databases={"p0": ""}, server_login_retry="20", pool_mode="transaction")
-    client = pooler.client()
-    client.query("SELECT 1")
+    first, second = pooler.client(), pooler.client()
+    first.query("SELECT 1")
     pooler.databases["p0"] = "dbname=gone_database"
     pooler.reload()
-    client.send_raw(wire.query("SELECT 1"))
-    assert client.expect_any_error()["C"] == "3D000"
-    assert refused(pooler.wire())["C"] in ("3D000", "08P01")
+    first.send_raw(wire.query("SELECT 1"))
+    assert first.expect_any_error()["C"] == "3D000"
+    second.send_raw(wire.query("SELECT 1"))
+    fields = second.expect_any_error()
+    assert fields["C"] == "08P01"
+    assert fields["M"].startswith("server login has been failing, cached error: ")
+    assert "gone_database" in fields["M"] and fields["M"].endswith("(server_login_retry)")
 
 
 def kick(server):

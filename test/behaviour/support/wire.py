@@ -333,7 +333,9 @@ class Connection:
 
     def has_data(self, seconds=0.0):
         """True if bytes (or the end) arrive within that time."""
-        return bool(self.buffer) or bool(select.select([self.sock], [], [], seconds)[0])
+        poll = select.poll()
+        poll.register(self.sock, select.POLLIN)
+        return bool(self.buffer) or bool(poll.poll(seconds * 1000))
 
     def expect_silence(self, seconds=0.15):
         assert not self.has_data(seconds), "unexpected: %r" % (

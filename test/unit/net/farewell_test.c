@@ -109,7 +109,7 @@ static void test_last_words_arrive_in_spite_of_unread_input(void **state)
 {
     struct stage *stage = *state;
     char tail[LAST_SIZE];
-    char noise[32768] = "";
+    static const char noise[32768];
     assert_int_equal(write(stage->peer, noise, sizeof(noise)), sizeof(noise));
     run_for(stage->loop, 10 * USEC_PER_MSEC);
     farewell(&stage->connection, LAST, LAST_SIZE);
