@@ -21,10 +21,14 @@ struct client_login {
     struct client_auth *auth;  /* owns */
     enum login_stage stage;
     bool ssl_asked, gss_asked;
+    bool tls_direct; /* TLS began with the first byte */
 };
 
 /* There is something to receive. */
 void client_login_readable(struct client *client);
+
+/* The TLS handshake has ended. */
+void client_login_secured(struct client *client, const char *problem);
 
 /* The pool's welcome is known, or its first login failed. */
 void client_login_waited(struct client *client);

@@ -49,6 +49,10 @@ struct config_database {
     int server_lifetime;    /* seconds, > 0, or CONFIG_UNSET */
     int query_wait_timeout; /* seconds, 0 = never, or CONFIG_UNSET */
     bool load_balance_disable; /* load_balance_hosts=disable */
+    int server_tls_sslmode;     /* enum sslmode or CONFIG_UNSET */
+    int server_tls_negotiation; /* enum tls_negotiation or CONFIG_UNSET */
+    char *server_tls_ca_file, *server_tls_cert_file, *server_tls_key_file;
+    char *server_tls_protocols, *server_tls_ciphers, *server_tls13_ciphers;
     const char *file;          /* where the line stands; interned */
     unsigned line;
     UT_hash_handle hh; /* by name, in the order of the file */
@@ -136,6 +140,9 @@ const struct secret *config_find_secret(const struct config *config, const char 
 
 /* True if the two entries lead to different servers or sessions, so that open servers must go. */
 bool config_database_needs_reconnect(const struct config_database *a, const struct config_database *b);
+
+/* True if the two lines say something different about TLS to the servers. */
+bool config_database_tls_differs(const struct config_database *a, const struct config_database *b);
 
 /* A deep copy (for an automatic entry made from "*", which gets `name`). */
 struct config_database *config_database_copy(const struct config_database *from, const char *name) MUST_CHECK;

@@ -1,5 +1,5 @@
 /*
- * report.h - collects what a load finds wrong. Private to the room.
+ * report.h - collects what a load finds wrong.
  *
  * SPDX-License-Identifier: ISC
  */

@@ -22,6 +22,9 @@ enum pool_mode { POOL_SESSION, POOL_TRANSACTION, POOL_STATEMENT };
 
 enum sslmode { SSLMODE_DISABLE, SSLMODE_ALLOW, SSLMODE_PREFER, SSLMODE_REQUIRE, SSLMODE_VERIFY_CA, SSLMODE_VERIFY_FULL };
 
+/* How TLS to a server begins: asked for with an SSLRequest, or at once (PostgreSQL 17). */
+enum tls_negotiation { TLS_NEGOTIATION_POSTGRES, TLS_NEGOTIATION_DIRECT };
+
 /* Words of auth_type. The methods that come with later issues are known words already. */
 enum auth_type { AUTH_TYPE_ANY, AUTH_TYPE_TRUST, AUTH_TYPE_PLAIN, AUTH_TYPE_MD5, AUTH_TYPE_CERT, AUTH_TYPE_HBA, AUTH_TYPE_SCRAM, AUTH_TYPE_LDAP, AUTH_TYPE_PAM };
 
@@ -29,7 +32,7 @@ enum auth_type { AUTH_TYPE_ANY, AUTH_TYPE_TRUST, AUTH_TYPE_PLAIN, AUTH_TYPE_MD5,
  * Types in settings.def and the C types of their fields:
  *   BOOL  int-bool: bool        INT, OCTAL: int          UINT: uint32_t
  *   TIME  seconds: usec_t       TEXT, FILE: char * (owns; NULL or "" when unset)
- *   POOL_MODE, SSLMODE, AUTH_TYPE: the enums above
+ *   POOL_MODE, SSLMODE, AUTH_TYPE, TLS_NEGOTIATION: the enums above
  */
 #define SETTING_FIELD_BOOL      bool
 #define SETTING_FIELD_INT       int
@@ -41,6 +44,7 @@ enum auth_type { AUTH_TYPE_ANY, AUTH_TYPE_TRUST, AUTH_TYPE_PLAIN, AUTH_TYPE_MD5,
 #define SETTING_FIELD_POOL_MODE enum pool_mode
 #define SETTING_FIELD_SSLMODE   enum sslmode
 #define SETTING_FIELD_AUTH_TYPE enum auth_type
+#define SETTING_FIELD_TLS_NEGOTIATION enum tls_negotiation
 
 struct settings {
 #define SETTING(name, type, default_text, when, state, doc) SETTING_FIELD_##type name;
@@ -95,5 +99,10 @@ void settings_release(struct settings *settings);
 /* Words of the enums, as SHOW prints them; the readers ignore case and return false if unknown. */
 const char *pool_mode_name(enum pool_mode mode);
 bool pool_mode_read(const char *text, enum pool_mode *ret_mode) MUST_CHECK;
+bool sslmode_read(const char *text, enum sslmode *ret_mode) MUST_CHECK;
+bool tls_negotiation_read(const char *text, enum tls_negotiation *ret_negotiation) MUST_CHECK;
+
+/* True if any setting whose name begins with `prefix` has another value in `b` than in `a`. */
+bool settings_differ(const struct settings *a, const struct settings *b, const char *prefix);
 
 #endif

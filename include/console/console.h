@@ -23,8 +23,8 @@
 struct console_ops {
     /* Loads the configuration again. False if anything was wrong; the log has the reasons. */
     bool (*reload)(void *owner);
-    /* A setting was changed by SET. */
-    void (*apply_settings)(void *owner);
+    /* The setting `name` was changed by SET. Returns NULL, or a notice for whoever did it. */
+    const char *(*apply_setting)(void *owner, const char *name);
     /* SHUTDOWN_NONE: at once. */
     void (*shut_down)(void *owner, enum shutdown_mode mode);
 };

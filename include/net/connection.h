@@ -27,11 +27,17 @@
 #include "net/loop.h"
 
 struct connection;
+struct tls;
 
-/* News for the owner. All members are required, `connected` only for outgoing connections. */
+/*
+ * News for the owner. All members are required, `connected` only for outgoing connections, `secured`
+ * only where TLS may be used (tls.h).
+ */
 struct connection_ops {
     /* The connect has ended: `error` is 0 or an errno value. The owner closes after an error. */
     void (*connected)(struct connection *connection, int error);
+    /* The TLS handshake has ended; `problem` is NULL, or says why it failed. The owner closes then. */
+    void (*secured)(struct connection *connection, const char *problem);
     /* There is something to receive. */
     void (*readable)(struct connection *connection);
     /* The output queue has become empty. */
@@ -47,7 +53,8 @@ struct connection {
     size_t output_sent;               /* bytes of `output` that have left already */
     struct event event;
     struct address peer;
-    int fd; /* owns; -1 when closed */
+    struct tls *tls; /* owns; NULL for a plain connection */
+    int fd;          /* owns; -1 when closed */
     bool connecting : 1;
     bool readable : 1; /* bytes or the end may wait in the socket */
     bool ended : 1;    /* the peer has shut down its side: read on until the end is seen */

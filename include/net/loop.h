@@ -20,6 +20,7 @@
 struct event_base;
 struct deadline_queue;
 struct farewell_list;
+struct tls_workspace;
 
 /* One read buffer for all connections. Bytes in it are borrowed for one call. */
 #define LOOP_READ_SIZE (256 * 1024)
@@ -45,6 +46,7 @@ struct loop {
     struct deferred *deferred;
     struct deadline_queue *deadline_queues; /* owns; by duration */
     struct farewell_list *farewells;        /* owns until farewell_close_all() */
+    struct tls_workspace *tls;              /* owns; NULL before the first TLS connection */
     bool stopping;
 };
 

@@ -14,6 +14,7 @@
 #include "base/compiler.h"
 #include "net/loop.h"
 #include "net/resolver.h"
+#include "net/tls_setup.h"
 #include "pool/pool.h"
 #include "wire/parameters.h"
 
@@ -38,6 +39,7 @@ struct pools {
     struct loop *loop;                 /* borrows */
     struct resolver *resolver;         /* owns */
     struct scram_key_cache *key_cache; /* owns */
+    struct tls_setup *tls;             /* owns */
     struct tracked_names tracked;
     struct database *databases; /* owns; hash by name */
     struct user *users;         /* owns; hash by name */
@@ -52,8 +54,17 @@ struct pools {
     struct deadline stats_deadline;
 };
 
-/* Needs a configuration in force. NULL, with the reason logged, if DNS cannot be set up. */
-struct pools *pools_create(struct loop *loop) MUST_CHECK;
+/*
+ * Needs a configuration in force, and takes over what it asks for of TLS. NULL, with the reason
+ * logged, if DNS cannot be set up.
+ */
+struct pools *pools_create(struct loop *loop, struct tls_setup *tls) MUST_CHECK;
+
+/*
+ * Takes over new TLS contexts, for connections that begin from now on. `reconnect`: settings have
+ * changed, so that servers of now are not used again.
+ */
+void pools_use_tls(struct pools *pools, struct tls_setup *tls, bool reconnect);
 
 /* Closes every server and drops all pools. No client may be left. */
 void pools_close(struct pools *pools);

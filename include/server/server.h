@@ -24,6 +24,7 @@
 #include "net/connection.h"
 #include "net/deadline.h"
 #include "net/resolver.h"
+#include "net/tls_setup.h"
 #include "server/answers.h"
 #include "wire/collector.h"
 #include "wire/error_response.h"
@@ -90,6 +91,8 @@ struct server {
     enum server_state state;
     enum errand errand;
     struct server_login *login; /* owns; NULL after login */
+    struct tls_context *tls;    /* owns a reference; NULL: a plain connection */
+    bool tls_direct;            /* ... that began without being asked for */
 
     struct collector incoming; /* owns; what is not linked reads whole messages */
     uint64_t body_left;        /* of the message that is passing through to the client */
@@ -125,6 +128,7 @@ struct server_options {
     const char *host; /* name, address or Unix directory (never NULL) */
     uint16_t port;
     struct socket_options sockets;
+    const struct server_tls *tls;
     const char *database_name; /* of the entry, for the log */
     const char *dbname, *user; /* sent to the server */
     const struct secret *secret;       /* may be unset */

@@ -27,7 +27,9 @@ struct server_login {
     size_t parameters_size;        /* bytes of all ParameterStatus messages so far */
     char *connect_query;           /* owns; NULL if there is none */
     struct socket_options sockets;
+    struct server_tls tls; /* owns the context's reference; of a Unix socket: disable */
     uint16_t port;
+    bool tls_asked;        /* an SSLRequest waits for its one byte */
     bool authenticated;
     bool complete; /* ReadyForQuery came */
 };
@@ -37,6 +39,12 @@ void server_login_begin(struct server *server, const struct server_options *opti
 
 /* The connect has ended. */
 void server_login_connected(struct server *server, int error);
+
+/* The TLS handshake has ended. */
+void server_login_secured(struct server *server, const char *problem);
+
+/* The answer to our SSLRequest (while login->tls_asked). */
+void server_login_ssl_answer(struct server *server, const uint8_t *bytes, size_t size);
 
 /* One message that came during login. */
 void server_login_message(struct server *server, const struct collected_message *message);

@@ -13,6 +13,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/buffer.h"
 #include "base/compiler.h"
 #include "wire/error_response.h"
 
@@ -43,6 +44,22 @@ struct startup_packet {
  */
 struct startup_packet startup_read_header(const uint8_t *bytes, size_t size,
                                           struct failure *ret_failure);
+
+/* ---- the side of a client: how we ask a server for TLS ---- */
+
+void startup_write_ssl_request(struct buffer *out);
+
+enum ssl_answer {
+    SSL_ANSWER_YES,
+    SSL_ANSWER_NO,
+    SSL_ANSWER_BROKEN,    /* something else than one 'S' or 'N' */
+    SSL_ANSWER_TOO_EARLY, /* more bytes behind it: somebody speaks before TLS protects him */
+};
+
+/* Reads what came after an SSLRequest; at least one byte. */
+enum ssl_answer startup_read_ssl_answer(const uint8_t *bytes, size_t size);
+
+/* ---- the side of a server ---- */
 
 /* One parameter of a StartupMessage; both strings point into the packet. */
 struct startup_parameter {

@@ -50,6 +50,11 @@ static void on_connected(struct connection *connection UNUSED, int error UNUSED)
     /* Accepted sockets are connected from the beginning. */
 }
 
+static void on_secured(struct connection *connection, const char *problem)
+{
+    client_login_secured(client_of(connection), problem);
+}
+
 static void on_readable(struct connection *connection)
 {
     struct client *client = client_of(connection);
@@ -77,6 +82,7 @@ static void on_broken(struct connection *connection)
 
 static const struct connection_ops client_connection_ops = {
     .connected = on_connected,
+    .secured = on_secured,
     .readable = on_readable,
     .drained = on_drained,
     .broken = on_broken,

@@ -19,6 +19,8 @@
 
 #include "base/memory.h"
 #include "base/random.h"
+#include "net/farewell.h"
+#include "net/tls.h"
 #include "wire/message.h"
 
 /* Bytes kept from a client that waits for the welcome and talks already. */
@@ -35,20 +37,68 @@ void client_login_destroy(struct client_login *login)
 
 /* ---- the untyped packets ---- */
 
-/* Answers SSLRequest or GSSENCRequest: both are declined, and each may be asked once. */
-static void decline(struct client *client, bool *asked, size_t packet_size, size_t available,
-                    const char *too_early)
+/* How TLS towards this client is done; NULL: not at all. A Unix socket needs none. */
+static const struct tls_context *tls_offer(const struct client *client)
 {
-    if (available > packet_size) {
+    return client->connection.peer.family == AF_UNIX
+               ? NULL
+               : tls_setup_for_clients(client->clients->pools->tls);
+}
+
+static void answer(struct client *client, bool yes)
+{
+    collector_skip(&client->login->incoming, 8);
+    if (!connection_send(&client->connection, yes ? "S" : "N", 1))
+        client_close(client, NULL, NULL);
+    else if (yes)
+        tls_accept(&client->connection, tls_offer(client), NULL, 0);
+}
+
+/* Answers an SSLRequest or GSSENCRequest. Each may be asked once, and nothing may follow it. */
+static void answer_request(struct client *client, bool *asked, bool yes, size_t available,
+                           const char *too_early)
+{
+    if (available > 8) {
         client_close(client, too_early, too_early);
+    } else if (client->connection.tls != NULL) {
+        client_close(client, "SSL req inside SSL", NULL);
     } else if (*asked) {
         client_close(client, "bad packet header", "bad packet header: encryption was asked twice");
     } else {
         *asked = true;
-        collector_skip(&client->login->incoming, packet_size);
-        if (!connection_send(&client->connection, "N", 1))
-            client_close(client, NULL, NULL);
+        answer(client, yes);
     }
+}
+
+/* A TLS client that does not ask first (PostgreSQL 17, sslnegotiation=direct). */
+static void begin_direct_tls(struct client *client, const uint8_t *bytes, size_t size)
+{
+    client->login->tls_direct = true;
+    tls_accept(&client->connection, tls_offer(client), bytes, size);
+    collector_skip(&client->login->incoming, size);
+}
+
+static bool is_tls_hello(const struct client *client, const uint8_t *bytes, size_t size)
+{
+    return size > 0 && bytes[0] == 0x16 && client->connection.tls == NULL &&
+           !client->login->ssl_asked && !client->login->gss_asked && tls_offer(client) != NULL;
+}
+
+void client_login_secured(struct client *client, const char *problem)
+{
+    char description[TLS_DESCRIPTION_SIZE];
+    if (problem == NULL && client->login->tls_direct &&
+        !tls_has_agreed_protocol(&client->connection))
+        problem = "direct TLS without the protocol \"postgresql\" (ALPN)";
+    if (problem != NULL) {
+        log_warn(NULL, "TLS handshake error: %s", problem);
+        farewell(&client->connection, NULL, 0); /* the alert is worth being read */
+        client_close(client, NULL, NULL);
+        return;
+    }
+    tls_describe(&client->connection, description, sizeof(description));
+    if (settings_current()->log_connections)
+        log_info(&client->subject, "SSL established: %s", description);
 }
 
 static void begin_cancel(struct client *client, const uint8_t *packet)
@@ -71,6 +121,10 @@ static bool handle_startup_bytes(struct client *client)
     struct failure failure = {0};
     size_t size;
     const uint8_t *bytes = collector_rest(&login->incoming, &size);
+    if (is_tls_hello(client, bytes, size)) {
+        begin_direct_tls(client, bytes, size);
+        return false;
+    }
     struct startup_packet packet = startup_read_header(bytes, size, &failure);
 
     switch (packet.kind) {
@@ -81,12 +135,12 @@ static bool handle_startup_bytes(struct client *client)
                      failure.message[0] != '\0' ? failure.message : NULL);
         return false;
     case STARTUP_SSL_REQUEST:
-        decline(client, &login->ssl_asked, packet.size, size,
-                "received unencrypted data after SSL request");
+        answer_request(client, &login->ssl_asked, tls_offer(client) != NULL, size,
+                       "received unencrypted data after SSL request");
         return client->state == CLIENT_LOGIN;
     case STARTUP_GSS_REQUEST:
-        decline(client, &login->gss_asked, packet.size, size,
-                "received unencrypted data after GSSAPI encryption request");
+        answer_request(client, &login->gss_asked, false, size,
+                       "received unencrypted data after GSSAPI encryption request");
         return client->state == CLIENT_LOGIN;
     case STARTUP_CANCEL_REQUEST:
     case STARTUP_MESSAGE:
@@ -96,6 +150,11 @@ static bool handle_startup_bytes(struct client *client)
         return false;
     if (packet.kind == STARTUP_CANCEL_REQUEST) {
         begin_cancel(client, bytes);
+        return false;
+    }
+    const struct tls_context *offer = tls_offer(client);
+    if (offer != NULL && offer->mode >= SSLMODE_REQUIRE && client->connection.tls == NULL) {
+        client_close(client, "SSL required", "SSL required");
         return false;
     }
     login->stage = LOGIN_AUTHENTICATING;

@@ -16,6 +16,7 @@
 #include "base/intern.h"
 #include "base/text.h"
 #include "client/client_login.h"
+#include "net/tls.h"
 #include "wire/message.h"
 
 #define PROTOCOL_3_0 196608
@@ -301,6 +302,14 @@ static void begin_authentication(struct client *client)
     client_handle_verdict(client, verdict, &request, &failure);
 }
 
+static void log_login_attempt(const struct client *client)
+{
+    char tls[TLS_DESCRIPTION_SIZE];
+    tls_describe(&client->connection, tls, sizeof(tls));
+    log_info(&client->subject, "login attempt: db=%s user=%s tls=%s replication=no",
+             client->database_name, client->user_name, tls[0] != '\0' ? tls : "no");
+}
+
 /* Everything up to the first authentication request; false with a failure to be told. */
 static bool admit(struct client *client, const struct startup *startup,
                   struct failure *ret_failure)
@@ -318,8 +327,7 @@ static bool admit(struct client *client, const struct startup *startup,
         (client->user != NULL && !count_user(client, exempt, ret_failure)))
         return false;
     if (settings_current()->log_connections)
-        log_info(&client->subject, "login attempt: db=%s user=%s tls=no replication=no",
-                 client->database_name, client->user_name);
+        log_login_attempt(client);
     if (console && client->user != NULL && client->console_role == CONSOLE_NONE) {
         failure_set(ret_failure, "not allowed");
         return false;

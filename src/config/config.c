@@ -123,26 +123,9 @@ static void check_values(struct load *load)
     if (settings->auth_dbname != NULL && strcmp(settings->auth_dbname, CONSOLE_DATABASE) == 0)
         report_error(load->report, place_of(load, "auth_dbname"),
                      "auth_dbname: the console \"%s\" cannot be asked", CONSOLE_DATABASE);
-    /* Whoever asks for protection must not get a pooler without it. */
-    if (settings->client_tls_sslmode >= SSLMODE_REQUIRE)
-        refuse(load, "client_tls_sslmode", "TLS towards clients");
-    if (settings->server_tls_sslmode >= SSLMODE_REQUIRE)
-        refuse(load, "server_tls_sslmode", "TLS towards servers");
     if (settings->auth_type == AUTH_TYPE_CERT || settings->auth_type == AUTH_TYPE_HBA ||
         settings->auth_type == AUTH_TYPE_LDAP || settings->auth_type == AUTH_TYPE_PAM)
         refuse(load, "auth_type", "cert, hba, ldap and pam");
-}
-
-static bool same_value(const struct settings *a, const struct settings *b,
-                       const struct setting *setting)
-{
-    struct buffer text_a = {0}, text_b = {0};
-    bool set_a = settings_print(a, setting, &text_a), set_b = settings_print(b, setting, &text_b);
-    bool same = set_a == set_b && text_a.size == text_b.size &&
-                (text_a.size == 0 || memcmp(text_a.data, text_b.data, text_a.size) == 0);
-    buffer_release(&text_a);
-    buffer_release(&text_b);
-    return same;
 }
 
 static void warn_of_settings_without_effect(struct load *load)
@@ -151,7 +134,7 @@ static void warn_of_settings_without_effect(struct load *load)
     settings_init(&defaults);
     for (size_t i = 0; i < settings_count; i++)
         if (settings_table[i].state == SETTING_LATER &&
-            !same_value(&defaults, &load->config->settings, &settings_table[i]))
+            settings_differ(&defaults, &load->config->settings, settings_table[i].name))
             report_warning(load->report, load->places[i],
                            "%s is not supported yet: it has no effect", settings_table[i].name);
     settings_release(&defaults);
@@ -166,7 +149,7 @@ static void keep_start_settings(struct load *load)
         const struct setting *setting = &settings_table[i];
         struct buffer old = {0};
         if (setting->when != SETTING_RESTART ||
-            same_value(settings, &load->previous->settings, setting))
+            !settings_differ(settings, &load->previous->settings, setting->name))
             continue;
         report_warning(load->report, load->places[i], "the change of %s needs a restart",
                        setting->name);

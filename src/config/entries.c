@@ -24,6 +24,8 @@ enum key_kind {
     KEY_POSITIVE,     /* 0 and below: unset */
     KEY_POOL_MODE,
     KEY_BALANCE,
+    KEY_SSLMODE,
+    KEY_TLS_NEGOTIATION,
 };
 
 struct key {
@@ -60,6 +62,14 @@ static const struct key database_keys[] = {
     DATABASE_KEY("datestyle", KEY_TEXT, datestyle),
     DATABASE_KEY("timezone", KEY_TEXT, timezone),
     DATABASE_KEY("application_name", KEY_TEXT, application_name),
+    DATABASE_KEY("server_tls_sslmode", KEY_SSLMODE, server_tls_sslmode),
+    DATABASE_KEY("server_tls_negotiation", KEY_TLS_NEGOTIATION, server_tls_negotiation),
+    DATABASE_KEY("server_tls_ca_file", KEY_TEXT, server_tls_ca_file),
+    DATABASE_KEY("server_tls_cert_file", KEY_TEXT, server_tls_cert_file),
+    DATABASE_KEY("server_tls_key_file", KEY_TEXT, server_tls_key_file),
+    DATABASE_KEY("server_tls_protocols", KEY_TEXT, server_tls_protocols),
+    DATABASE_KEY("server_tls_ciphers", KEY_TEXT, server_tls_ciphers),
+    DATABASE_KEY("server_tls13_ciphers", KEY_TEXT, server_tls13_ciphers),
 };
 
 static const struct key user_keys[] = {
@@ -125,6 +135,8 @@ static const char *set_field(struct line *line, const struct key *key, const cha
     void *field = (char *) line->object + key->offset;
     int number = connect_string_number(value);
     enum pool_mode mode;
+    enum sslmode sslmode;
+    enum tls_negotiation negotiation;
     switch (key->kind) {
     case KEY_TEXT:
         set_text(field, value);
@@ -152,6 +164,16 @@ static const char *set_field(struct line *line, const struct key *key, const cha
         if (strcmp(value, "round-robin") != 0 && strcmp(value, "disable") != 0)
             return complain(line, "invalid load_balance_hosts", value);
         *(bool *) field = strcmp(value, "disable") == 0;
+        break;
+    case KEY_SSLMODE:
+        if (!sslmode_read(value, &sslmode))
+            return complain(line, "invalid server_tls_sslmode", value);
+        *(int *) field = (int) sslmode;
+        break;
+    case KEY_TLS_NEGOTIATION:
+        if (!tls_negotiation_read(value, &negotiation))
+            return complain(line, "invalid server_tls_negotiation", value);
+        *(int *) field = (int) negotiation;
         break;
     }
     return NULL;
@@ -209,6 +231,8 @@ static struct config_database *create_database(const char *name, struct place pl
         .max_db_client_connections = CONFIG_UNSET,
         .server_lifetime = CONFIG_UNSET,
         .query_wait_timeout = CONFIG_UNSET,
+        .server_tls_sslmode = CONFIG_UNSET,
+        .server_tls_negotiation = CONFIG_UNSET,
         .file = intern_share(place.file),
         .line = place.line,
     };
@@ -274,6 +298,18 @@ bool config_database_needs_reconnect(const struct config_database *a,
            !same_text(a->user, b->user) || !same_text(a->connect_query, b->connect_query) ||
            !same_text(a->auth_dbname, b->auth_dbname) || !same_text(a->auth_query, b->auth_query) ||
            a->load_balance_disable != b->load_balance_disable;
+}
+
+bool config_database_tls_differs(const struct config_database *a, const struct config_database *b)
+{
+    return a->server_tls_sslmode != b->server_tls_sslmode ||
+           a->server_tls_negotiation != b->server_tls_negotiation ||
+           !same_text(a->server_tls_ca_file, b->server_tls_ca_file) ||
+           !same_text(a->server_tls_cert_file, b->server_tls_cert_file) ||
+           !same_text(a->server_tls_key_file, b->server_tls_key_file) ||
+           !same_text(a->server_tls_protocols, b->server_tls_protocols) ||
+           !same_text(a->server_tls_ciphers, b->server_tls_ciphers) ||
+           !same_text(a->server_tls13_ciphers, b->server_tls13_ciphers);
 }
 
 /* ---- users ---- */

@@ -14,7 +14,7 @@
 #include "base/memory.h"
 #include "base/text.h"
 
-enum { TYPE_BOOL, TYPE_INT, TYPE_OCTAL, TYPE_UINT, TYPE_TIME, TYPE_TEXT, TYPE_FILE, TYPE_POOL_MODE, TYPE_SSLMODE, TYPE_AUTH_TYPE };
+enum { TYPE_BOOL, TYPE_INT, TYPE_OCTAL, TYPE_UINT, TYPE_TIME, TYPE_TEXT, TYPE_FILE, TYPE_POOL_MODE, TYPE_SSLMODE, TYPE_AUTH_TYPE, TYPE_TLS_NEGOTIATION };
 
 const struct setting settings_table[] = {
 #define SETTING(name, type, default_text, when, state, doc)                                        \
@@ -40,6 +40,9 @@ static const char *const auth_type_words[] = {
     [AUTH_TYPE_MD5] = "md5",     [AUTH_TYPE_CERT] = "cert",           [AUTH_TYPE_HBA] = "hba",
     [AUTH_TYPE_SCRAM] = "scram-sha-256", [AUTH_TYPE_LDAP] = "ldap", [AUTH_TYPE_PAM] = "pam"};
 
+static const char *const tls_negotiation_words[] = {[TLS_NEGOTIATION_POSTGRES] = "postgres",
+                                                    [TLS_NEGOTIATION_DIRECT] = "direct"};
+
 /* The place of the word, or -1. */
 static int find_word(const char *const words[], size_t count, const char *text)
 {
@@ -59,6 +62,22 @@ bool pool_mode_read(const char *text, enum pool_mode *ret_mode)
     int found = find_word(pool_mode_words, countof(pool_mode_words), text);
     if (found >= 0)
         *ret_mode = (enum pool_mode) found;
+    return found >= 0;
+}
+
+bool sslmode_read(const char *text, enum sslmode *ret_mode)
+{
+    int found = find_word(sslmode_words, countof(sslmode_words), text);
+    if (found >= 0)
+        *ret_mode = (enum sslmode) found;
+    return found >= 0;
+}
+
+bool tls_negotiation_read(const char *text, enum tls_negotiation *ret_negotiation)
+{
+    int found = find_word(tls_negotiation_words, countof(tls_negotiation_words), text);
+    if (found >= 0)
+        *ret_negotiation = (enum tls_negotiation) found;
     return found >= 0;
 }
 
@@ -146,6 +165,8 @@ static bool set_value(void *field, int type, const char *text)
         return set_word(field, sslmode_words, countof(sslmode_words), text);
     case TYPE_AUTH_TYPE:
         return set_word(field, auth_type_words, countof(auth_type_words), text);
+    case TYPE_TLS_NEGOTIATION:
+        return set_word(field, tls_negotiation_words, countof(tls_negotiation_words), text);
     default:
         return set_number(field, type, text);
     }
@@ -161,6 +182,7 @@ static const char *const expectations[] = {
     [TYPE_FILE] = "a file name",
     [TYPE_POOL_MODE] = "session, transaction or statement",
     [TYPE_SSLMODE] = "disable, allow, prefer, require, verify-ca or verify-full",
+    [TYPE_TLS_NEGOTIATION] = "postgres or direct",
     [TYPE_AUTH_TYPE] = "any, trust, plain, md5, cert, hba, scram-sha-256, ldap or pam",
 };
 
@@ -214,6 +236,9 @@ bool settings_print(const struct settings *settings, const struct setting *setti
     case TYPE_AUTH_TYPE:
         print_text(ret_text, auth_type_words[*(const int *) field]);
         break;
+    case TYPE_TLS_NEGOTIATION:
+        print_text(ret_text, tls_negotiation_words[*(const int *) field]);
+        break;
     default:
         print_number(ret_text, *(const int *) field);
         break;
@@ -222,6 +247,27 @@ bool settings_print(const struct settings *settings, const struct setting *setti
 }
 
 /* ---- all of them ---- */
+
+static bool same_value(const struct settings *a, const struct settings *b,
+                       const struct setting *setting)
+{
+    struct buffer text_a = {0}, text_b = {0};
+    bool set_a = settings_print(a, setting, &text_a), set_b = settings_print(b, setting, &text_b);
+    bool same = set_a == set_b && text_a.size == text_b.size &&
+                (text_a.size == 0 || memcmp(text_a.data, text_b.data, text_a.size) == 0);
+    buffer_release(&text_a);
+    buffer_release(&text_b);
+    return same;
+}
+
+bool settings_differ(const struct settings *a, const struct settings *b, const char *prefix)
+{
+    for (size_t i = 0; i < settings_count; i++)
+        if (strncmp(settings_table[i].name, prefix, strlen(prefix)) == 0 &&
+            !same_value(a, b, &settings_table[i]))
+            return true;
+    return false;
+}
 
 static bool is_owned_text(const struct setting *setting)
 {

@@ -136,7 +136,7 @@ static bool run_show(struct console_session *session, const struct command *comm
 static bool run_set(struct console_session *session, const struct command *command,
                     const struct command_words *words)
 {
-    const char *name;
+    const char *name, *notice;
     char tag[COMMAND_ARGUMENT_SIZE + COMMAND_VALUE_SIZE + 8];
     if (find_fixed_parameter(words->argument, &name) != NULL ||
         text_equals_ignoring_case(words->argument, "extra_float_digits")) {
@@ -147,7 +147,9 @@ static bool run_set(struct console_session *session, const struct command *comma
         return fail(session, "admin access needed", "");
     if (!config_set(words->argument, words->value))
         return fail(session, "SET failed", "");
-    session->console->ops->apply_settings(session->console->owner);
+    notice = session->console->ops->apply_setting(session->console->owner, words->argument);
+    if (notice != NULL)
+        reply_notice(session, notice, NULL);
     snprintf(tag, sizeof(tag), "SET %s=%s", words->argument, words->value);
     reply_tag(session, tag);
     return true;

@@ -12,9 +12,11 @@
 
 static int check(const struct options *options)
 {
-    bool good = pooler_load(options);
+    struct tls_setup *tls = pooler_load(options);
+    bool good = tls != NULL;
     if (good && !options->quiet)
         printf("%s: the configuration is good\n", options->config_file);
+    tls_setup_destroy(tls);
     config_destroy(config_use(NULL));
     return good ? 0 : 1;
 }
@@ -22,13 +24,15 @@ static int check(const struct options *options)
 int main(int argc, char *argv[])
 {
     struct options options = options_read(argc, argv);
+    struct tls_setup *tls;
     struct pooler *pooler;
 
     if (options.check)
         return check(&options);
-    if (!pooler_load(&options))
+    tls = pooler_load(&options);
+    if (tls == NULL)
         log_fatal("cannot load config file");
-    pooler = pooler_create(&options);
+    pooler = pooler_create(&options, tls);
     pooler_run(pooler);
     pooler_destroy(pooler);
     return 0;

@@ -88,10 +88,23 @@ static void become_user(const struct options *options)
     process_refuse_root();
 }
 
-bool pooler_load(const struct options *options)
+/* A configuration with the TLS contexts that it asks for: both, or neither. */
+static struct config *load(const char *file, const struct config *previous, int verbose,
+                           struct tls_setup **ret_tls, struct config_report *report)
+{
+    struct config *config = config_load(file, previous, verbose, report);
+    *ret_tls = config != NULL ? tls_setup_create(config, report) : NULL;
+    if (*ret_tls != NULL)
+        return config;
+    config_destroy(config);
+    return NULL;
+}
+
+struct tls_setup *pooler_load(const struct options *options)
 {
     struct config_report report;
-    struct config *config = config_load(options->config_file, NULL, options->verbose, &report);
+    struct tls_setup *tls;
+    struct config *config = load(options->config_file, NULL, options->verbose, &tls, &report);
     if (config != NULL) {
         struct config *old = config_use(config);
         config_destroy(old);
@@ -102,7 +115,7 @@ bool pooler_load(const struct options *options)
     }
     say_report(options, &report);
     config_report_release(&report);
-    return config != NULL;
+    return tls;
 }
 
 /* ---- reload ---- */
@@ -150,11 +163,15 @@ static bool reload(void *owner)
 {
     struct pooler *pooler = owner;
     struct config_report report;
-    struct config *config = config_load(settings_current()->conffile, config_current(), 0, &report);
+    struct tls_setup *tls;
+    struct config *config =
+        load(settings_current()->conffile, config_current(), 0, &tls, &report);
     bool good = config != NULL;
     if (good) {
         struct config *old = config_use(config);
         log_changes(&old->settings, settings_current());
+        pools_use_tls(pooler->pools, tls,
+                      settings_differ(&old->settings, settings_current(), "server_tls"));
         pools_bind(pooler->pools, on_database_removed, pooler);
         apply_settings(pooler);
         config_destroy(old);
@@ -167,11 +184,27 @@ static bool reload(void *owner)
     return good;
 }
 
-static void on_setting_changed(void *owner)
+/* After SET of a TLS setting. NULL, or what the console says. */
+static const char *renew_tls(struct pooler *pooler, bool reconnect)
+{
+    struct config_report report = {0};
+    struct tls_setup *tls = tls_setup_create(config_current(), &report);
+    say_report(&pooler->options, &report);
+    config_report_release(&report);
+    if (tls == NULL)
+        return "TLS settings could not be applied, still using old configuration";
+    pools_use_tls(pooler->pools, tls, reconnect);
+    return NULL;
+}
+
+static const char *on_setting_changed(void *owner, const char *name)
 {
     struct pooler *pooler = owner;
     apply_settings(pooler);
     pools_refresh(pooler->pools);
+    if (strncmp(name, "client_tls", 10) == 0 || strncmp(name, "server_tls", 10) == 0)
+        return renew_tls(pooler, name[0] == 's');
+    return NULL;
 }
 
 /* ---- shutdown ---- */
@@ -327,7 +360,7 @@ static const struct clients_ops clients_ops = {
 
 static const struct console_ops console_ops = {
     .reload = reload,
-    .apply_settings = on_setting_changed,
+    .apply_setting = on_setting_changed,
     .shut_down = shut_down,
 };
 
@@ -364,12 +397,12 @@ static void check_other_instance(void)
     pidfile_check(settings_current()->pidfile);
 }
 
-static void assemble(struct pooler *pooler)
+static void assemble(struct pooler *pooler, struct tls_setup *tls)
 {
     pooler->loop = loop_create();
     if (pooler->loop == NULL)
         log_fatal("could not set up the event loop");
-    pooler->pools = pools_create(pooler->loop);
+    pooler->pools = pools_create(pooler->loop, tls);
     if (pooler->pools == NULL)
         log_fatal("could not set up the pools");
     pooler->clients = clients_create(pooler->pools, &clients_ops, pooler);
@@ -383,7 +416,7 @@ static void assemble(struct pooler *pooler)
                                        .version = version_text()};
 }
 
-struct pooler *pooler_create(const struct options *options)
+struct pooler *pooler_create(const struct options *options, struct tls_setup *tls)
 {
     struct pooler *pooler = memory_new(sizeof(*pooler));
     char libraries[256];
@@ -397,7 +430,7 @@ struct pooler *pooler_create(const struct options *options)
         open_log(&pooler->options);
     }
     process_raise_descriptor_limit(config_current());
-    assemble(pooler);
+    assemble(pooler, tls);
     add_signals(pooler);
     open_listeners(pooler);
     pidfile_write(settings_current()->pidfile);

@@ -18,6 +18,7 @@
 
 #include <event2/event.h>
 
+#include "net/tls.h"
 
 static void flush_output(struct connection *connection)
 {
@@ -56,7 +57,7 @@ static void on_event(evutil_socket_t fd UNUSED, short what, void *argument)
         connection->readable = true;
     if (connection->connecting) {
         finish_connect(connection);
-        if (connection->readable && connection_is_open(connection))
+        if (connection->readable && connection_is_open(connection) && connection->tls == NULL)
             connection->ops->readable(connection);
         return;
     }
@@ -69,7 +70,11 @@ static void on_event(evutil_socket_t fd UNUSED, short what, void *argument)
         if (!connection_is_congested(connection))
             connection->ops->drained(connection);
     }
-    if (connection->readable && connection_is_open(connection))
+    if (!connection->readable || !connection_is_open(connection))
+        return;
+    if (connection->tls != NULL && !tls_is_established(connection))
+        tls_continue(connection);
+    else
         connection->ops->readable(connection);
 }
 
@@ -108,6 +113,7 @@ static void start(struct connection *connection, struct loop *loop,
     connection->loop = loop;
     connection->ops = ops;
     connection->fd = fd;
+    connection->tls = NULL;
     connection->connecting = connection->readable = connection->ended = connection->failed = false;
 }
 
@@ -200,6 +206,7 @@ int connection_open_unix(struct connection *connection, struct loop *loop,
 
 void connection_close(struct connection *connection)
 {
+    tls_end(connection);
     buffer_release(&connection->output);
     connection->output_sent = 0;
     connection->readable = false;
@@ -214,6 +221,8 @@ enum receive_result connection_receive(struct connection *connection, uint8_t **
                                        size_t *ret_size)
 {
     uint8_t *buffer = loop_read_buffer(connection->loop);
+    if (connection->tls != NULL)
+        return tls_receive(connection, ret_bytes, ret_size);
     for (;;) {
         ssize_t received = recv(connection->fd, buffer, LOOP_READ_SIZE, 0);
         if (received > 0) {
@@ -233,11 +242,12 @@ enum receive_result connection_receive(struct connection *connection, uint8_t **
 
 void connection_mark_drained(struct connection *connection, size_t received)
 {
-    if (received < LOOP_READ_SIZE && !connection->ended)
+    bool drained = connection->tls != NULL ? tls_has_drained(connection) : received < LOOP_READ_SIZE;
+    if (drained && !connection->ended)
         connection->readable = false;
 }
 
-bool connection_send(struct connection *connection, const void *bytes, size_t size)
+bool connection_send_raw(struct connection *connection, const void *bytes, size_t size)
 {
     if (connection->fd < 0 || connection->failed)
         return false;
@@ -259,6 +269,13 @@ bool connection_send(struct connection *connection, const void *bytes, size_t si
     }
     buffer_append(&connection->output, bytes, size);
     return true;
+}
+
+bool connection_send(struct connection *connection, const void *bytes, size_t size)
+{
+    if (connection->tls != NULL)
+        return tls_send(connection, bytes, size);
+    return connection_send_raw(connection, bytes, size);
 }
 
 void connection_send_last(struct connection *connection, const void *bytes, size_t size)

@@ -21,6 +21,7 @@
 #include "base/clock.h"
 #include "base/memory.h"
 #include "net/deadline.h"
+#include "net/tls.h"
 
 #define LINGER_US     USEC_PER_SEC
 #define LINGERING_MAX 1000
@@ -183,6 +184,7 @@ void farewell(struct connection *connection, const void *bytes, size_t size)
         return;
     if (!connection->connecting && size != 0)
         connection_send_last(connection, bytes, size);
+    tls_end(connection);
     bool is_gone = connection->failed || connection->connecting;
     if (!is_gone && !connection_is_congested(connection))
         is_gone = shutdown(connection->fd, SHUT_WR) != 0 || peer_has_closed(connection);

@@ -18,6 +18,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "net/deadline.h"
+#include "net/tls.h"
 
 struct loop *loop_create(void)
 {
@@ -49,6 +50,7 @@ void loop_destroy(struct loop *loop)
 {
     free_deferred(loop);
     deadline_queues_destroy(loop);
+    tls_release_loop(loop);
     event_base_free(loop->base);
     free(loop->read_memory);
     free(loop);

@@ -195,6 +195,7 @@ static void launch(struct pool *pool)
         .host = host != NULL ? host : settings->unix_socket_dir,
         .port = (uint16_t) config->port,
         .sockets = pools_socket_options(),
+        .tls = tls_setup_for_database(pool->pools->tls, config),
         .database_name = pool->database->name,
         .dbname = config->dbname != NULL ? config->dbname : pool->database->name,
         .user = pool->user->name,

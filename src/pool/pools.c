@@ -208,7 +208,8 @@ static void rebind_hosts(struct pool *pool)
 /* The entry has a new line: open servers that lead elsewhere must go. */
 static void change_database(struct database *database, const struct config_database *config)
 {
-    bool reconnect = config_database_needs_reconnect(database->config, config);
+    bool reconnect = config_database_needs_reconnect(database->config, config) ||
+                     config_database_tls_differs(database->config, config);
     struct pool *pool, *next;
     release_config(database);
     database->config = config;
@@ -285,6 +286,17 @@ void pools_refresh(struct pools *pools)
     }
 }
 
+void pools_use_tls(struct pools *pools, struct tls_setup *tls, bool reconnect)
+{
+    struct pool *pool;
+    tls_setup_destroy(pools->tls);
+    pools->tls = tls;
+    if (!reconnect)
+        return;
+    DL_FOREACH(pools->all, pool)
+        pool_mark_close_needed(pool, "database configuration changed");
+}
+
 /* ---- averages ---- */
 
 static void log_stats(const struct pools *pools, usec_t now_us)
@@ -344,7 +356,7 @@ static void create_console(struct pools *pools)
     pools->console->welcome_known = true;
 }
 
-struct pools *pools_create(struct loop *loop)
+struct pools *pools_create(struct loop *loop, struct tls_setup *tls)
 {
     const struct settings *settings = settings_current();
     struct resolver_options resolver = {.resolv_conf = settings->resolv_conf,
@@ -360,6 +372,7 @@ struct pools *pools_create(struct loop *loop)
         free(pools);
         return NULL;
     }
+    pools->tls = tls;
     pools->key_cache = scram_key_cache_create(KEY_CACHE_LIMIT);
     create_console(pools);
     create_standing_pools(pools);
@@ -389,6 +402,7 @@ void pools_close(struct pools *pools)
     }
     resolver_destroy(pools->resolver);
     scram_key_cache_destroy(pools->key_cache);
+    tls_setup_destroy(pools->tls);
 }
 
 void pools_destroy(struct pools *pools)

@@ -13,10 +13,13 @@
 
 #include <utlist.h>
 
+#include "base/intern.h"
 #include "base/memory.h"
 #include "hosts/host_list.h"
+#include "net/tls.h"
 #include "relay/session.h"
 #include "wire/message.h"
+#include "wire/startup.h"
 
 #define CANCEL_REQUEST_CODE 80877102
 
@@ -30,6 +33,10 @@ struct cancel {
     struct deadline deadline;
     struct task begin; /* reports a connect that could not begin */
     struct deferred deferred;
+    struct tls_context *tls; /* owns a reference; the server's, NULL if it is not spoken to by TLS */
+    const char *host;        /* owns a reference; the server's */
+    bool tls_direct;         /* TLS without asking for it first */
+    bool tls_asked;          /* an SSLRequest waits for its one byte */
     bool open; /* has a connection, which is counted in the pool */
     bool sent; /* the server is held back for it */
     struct cancel *next, *prev;
@@ -58,7 +65,10 @@ static struct server *find_held(const struct cancel *cancel)
 
 static void release(struct deferred *deferred)
 {
-    free(container_of(deferred, struct cancel, deferred));
+    struct cancel *cancel = container_of(deferred, struct cancel, deferred);
+    tls_context_give_back(cancel->tls);
+    intern_give_back(cancel->host);
+    free(cancel);
 }
 
 static void try_to_open(struct cancel *cancel);
@@ -140,27 +150,68 @@ static void send_request(struct cancel *cancel)
     pool_hold_for_cancel(cancel->pool, server, 1);
 }
 
+static void ask_for_tls(struct cancel *cancel)
+{
+    struct buffer request = {0};
+    startup_write_ssl_request(&request);
+    cancel->tls_asked = true;
+    bool sent = connection_send(&cancel->connection, request.data, request.size);
+    buffer_release(&request);
+    if (!sent)
+        end(cancel, "cancel request could not be sent", false);
+}
+
 static void on_connected(struct connection *connection, int error)
 {
     struct cancel *cancel = cancel_of(connection);
     if (error != 0)
         end(cancel, "cancel request could not be sent: connect failed", false);
-    else
+    else if (cancel->tls == NULL)
         send_request(cancel);
+    else if (cancel->tls_direct)
+        tls_connect(connection, cancel->tls, cancel->host);
+    else
+        ask_for_tls(cancel);
+}
+
+/* The key is a secret: where the server is spoken to by TLS it never goes in clear. */
+static void handle_ssl_answer(struct cancel *cancel, const uint8_t *bytes, size_t size)
+{
+    cancel->tls_asked = false;
+    if (startup_read_ssl_answer(bytes, size) == SSL_ANSWER_YES)
+        tls_connect(&cancel->connection, cancel->tls, cancel->host);
+    else
+        end(cancel, "cancel request could not be sent: the server refuses TLS", false);
+}
+
+static void on_secured(struct connection *connection, const char *problem)
+{
+    struct cancel *cancel = cancel_of(connection);
+    if (problem == NULL) {
+        send_request(cancel);
+        return;
+    }
+    log_warn(NULL, "TLS handshake error: %s", problem);
+    end(cancel, "cancel request could not be sent: TLS startup failed", false);
 }
 
 static void on_readable(struct connection *connection)
 {
+    struct cancel *cancel = cancel_of(connection);
     uint8_t *bytes;
     size_t size;
-    for (;;) {
+    while (connection_is_open(connection)) {
         switch (connection_receive(connection, &bytes, &size)) {
         case RECEIVED_BYTES:
-            break; /* PostgreSQL sends nothing here; whatever it is goes nowhere */
+            if (cancel->tls_asked)
+                handle_ssl_answer(cancel, bytes, size);
+            break; /* PostgreSQL sends nothing else here; whatever it is goes nowhere */
         case RECEIVED_NOTHING:
             return;
         case RECEIVED_END:
-            end(cancel_of(connection), "successfully sent cancel request", true);
+            end(cancel, cancel->sent ? "successfully sent cancel request"
+                                     : "cancel request could not be sent",
+                cancel->sent);
             return;
         }
     }
@@ -177,6 +228,7 @@ static void on_broken(struct connection *connection)
 
 static const struct connection_ops connection_ops = {
     .connected = on_connected,
+    .secured = on_secured,
     .readable = on_readable,
     .drained = on_drained,
     .broken = on_broken,
@@ -274,6 +326,9 @@ static struct cancel *create(struct cancels *cancels, struct client *requester,
     cancel->requester = requester;
     cancel->pool = target->pool;
     cancel->server_id = target->server->id;
+    cancel->tls = tls_context_share(target->server->tls);
+    cancel->tls_direct = target->server->tls_direct;
+    cancel->host = intern_share(target->server->host);
     memcpy(cancel->client_key, target->cancel_key, sizeof(cancel->client_key));
     cancel->connection.fd = -1;
     cancel->deadline.passed = on_deadline;

@@ -13,6 +13,7 @@
 
 #include "base/slab.h"
 #include "base/text.h"
+#include "net/tls.h"
 #include "relay/session.h"
 #include "report/rows.h"
 
@@ -74,6 +75,12 @@ static const char *link_text(struct view_context *at, const void *object)
 static const char *server_link_text(struct view_context *at, const struct server *server)
 {
     return server->session != NULL ? pointer_text(at, server->session->client) : "";
+}
+
+static const char *tls_text(struct view_context *at, const struct connection *connection)
+{
+    tls_describe(connection, at->scratch, sizeof(at->scratch));
+    return at->scratch;
 }
 
 static int unix_pid(const struct connection *connection)

@@ -156,6 +156,10 @@ static void read_unlinked(struct server *server)
         switch (connection_receive(&server->connection, &bytes, &size)) {
         case RECEIVED_BYTES:
             server->request_us = clock_now_us();
+            if (server->login != NULL && server->login->tls_asked) {
+                server_login_ssl_answer(server, bytes, size);
+                break;
+            }
             collector_feed(&server->incoming, bytes, size);
             handle_messages(server);
             break;
@@ -171,6 +175,11 @@ static void read_unlinked(struct server *server)
 static void on_connected(struct connection *connection, int error)
 {
     server_login_connected(server_of(connection), error);
+}
+
+static void on_secured(struct connection *connection, const char *problem)
+{
+    server_login_secured(server_of(connection), problem);
 }
 
 static void on_readable(struct connection *connection)
@@ -200,6 +209,7 @@ static void on_broken(struct connection *connection)
 
 static const struct connection_ops server_connection_ops = {
     .connected = on_connected,
+    .secured = on_secured,
     .readable = on_readable,
     .drained = on_drained,
     .broken = on_broken,
@@ -272,6 +282,7 @@ static void release(struct deferred *deferred)
     parameters_release(&server->parameters, server->tracked);
     collector_release(&server->incoming);
     answers_release(&server->answers);
+    tls_context_give_back(server->tls);
     buffer_release(&server->held);
     intern_give_back(server->database_name);
     intern_give_back(server->user_name);

@@ -15,7 +15,9 @@
 #include "base/memory.h"
 #include "config/config.h"
 #include "hosts/host_list.h"
+#include "net/tls.h"
 #include "wire/message.h"
+#include "wire/startup.h"
 
 #define PROTOCOL_3_0 196608
 
@@ -108,6 +110,9 @@ void server_login_begin(struct server *server, const struct server_options *opti
     login->server = server;
     login->sockets = options->sockets;
     login->port = options->port;
+    login->tls = *options->tls;
+    login->tls.context =
+        host_is_unix(options->host) ? NULL : tls_context_share(options->tls->context);
     login->query.answered = on_resolved;
     login->connect_query = memory_copy_text(options->connect_query);
     login->auth = server_auth_create(options->user, options->secret, options->learned,
@@ -141,6 +146,23 @@ static void log_connected(const struct server *server)
     log_info(&server->subject, "new connection to server (from %s)", address);
 }
 
+static void send_startup_packet(struct server *server)
+{
+    const struct buffer *packet = &server->login->startup_packet;
+    if (!connection_send(&server->connection, packet->data, packet->size))
+        fail(server, "startup pkt failed");
+}
+
+static void ask_for_tls(struct server *server)
+{
+    struct buffer request = {0};
+    startup_write_ssl_request(&request);
+    server->login->tls_asked = true;
+    if (!connection_send(&server->connection, request.data, request.size))
+        fail(server, "sslreq processing failed");
+    buffer_release(&request);
+}
+
 void server_login_connected(struct server *server, int error)
 {
     if (error != 0) {
@@ -148,10 +170,63 @@ void server_login_connected(struct server *server, int error)
         return;
     }
     log_connected(server);
-    const struct buffer *packet = &server->login->startup_packet;
-    if (!connection_send(&server->connection, packet->data, packet->size))
-        fail(server, "startup pkt failed");
+    if (server->login->tls.context == NULL)
+        send_startup_packet(server);
+    else if (server->login->tls.negotiation == TLS_NEGOTIATION_DIRECT)
+        tls_connect(&server->connection, server->login->tls.context, server->host);
+    else
+        ask_for_tls(server);
 }
+
+/* ---- TLS ---- */
+
+void server_login_ssl_answer(struct server *server, const uint8_t *bytes, size_t size)
+{
+    struct server_login *login = server->login;
+    login->tls_asked = false;
+    switch (startup_read_ssl_answer(bytes, size)) {
+    case SSL_ANSWER_YES:
+        tls_connect(&server->connection, login->tls.context, server->host);
+        return;
+    case SSL_ANSWER_NO:
+        if (login->tls.mode < SSLMODE_REQUIRE) {
+            log_debug(&server->subject, "the server does not offer TLS");
+            send_startup_packet(server);
+        } else {
+            fail(server, "server refused SSL");
+        }
+        return;
+    case SSL_ANSWER_BROKEN:
+        fail(server, "bad sslreq answer");
+        return;
+    case SSL_ANSWER_TOO_EARLY:
+        fail(server, "received unencrypted data after SSL response");
+        return;
+    }
+}
+
+void server_login_secured(struct server *server, const char *problem)
+{
+    struct server_login *login = server->login;
+    char description[TLS_DESCRIPTION_SIZE];
+    if (problem == NULL && login->tls.negotiation == TLS_NEGOTIATION_DIRECT &&
+        !tls_has_agreed_protocol(&server->connection))
+        problem = "the server does not agree to speak \"postgresql\" (ALPN)";
+    if (problem != NULL) {
+        log_warn(NULL, "TLS handshake error: %s", problem);
+        fail(server, "TLS startup failed");
+        return;
+    }
+    server->tls = login->tls.context;
+    server->tls_direct = login->tls.negotiation == TLS_NEGOTIATION_DIRECT;
+    login->tls.context = NULL;
+    tls_describe(&server->connection, description, sizeof(description));
+    if (settings_current()->log_connections)
+        log_info(&server->subject, "SSL established: %s", description);
+    send_startup_packet(server);
+}
+
+/* ---- authentication ---- */
 
 static void refuse(struct server *server, const struct failure *failure)
 {
@@ -284,6 +359,7 @@ void server_login_destroy(struct server_login *login)
         return;
     resolver_cancel(&login->query);
     server_auth_destroy(login->auth);
+    tls_context_give_back(login->tls.context);
     buffer_wipe(&login->startup_packet);
     buffer_release(&login->parameters);
     free(login->connect_query);

@@ -74,6 +74,22 @@ struct startup_packet startup_read_header(const uint8_t *bytes, size_t size,
     return packet;
 }
 
+void startup_write_ssl_request(struct buffer *out)
+{
+    size_t mark = message_begin_untyped(out);
+    message_add_int32(out, CODE_SSL);
+    message_end(out, mark);
+}
+
+enum ssl_answer startup_read_ssl_answer(const uint8_t *bytes, size_t size)
+{
+    if (bytes[0] != 'S' && bytes[0] != 'N')
+        return SSL_ANSWER_BROKEN;
+    if (size > 1)
+        return SSL_ANSWER_TOO_EARLY;
+    return bytes[0] == 'S' ? SSL_ANSWER_YES : SSL_ANSWER_NO;
+}
+
 bool startup_read_parameters(const uint8_t *body, size_t size,
                              struct startup_parameters *ret_parameters, struct failure *ret_failure)
 {

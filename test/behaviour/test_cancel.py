@@ -10,7 +10,13 @@ from support import wire
 from support.fake_server import answer
 from support.process import open_descriptors, wait_for
 
-SLEEP = "SELECT pg_sleep(10)"
+SLEEP = "DO $$BEGIN RAISE NOTICE 'it runs'; PERFORM pg_sleep(10); END$$"
+
+
+def start_sleep(client):
+    """PostgreSQL ignores a request that comes before it has begun with the query."""
+    client.send_raw(wire.query(SLEEP))
+    client.expect("N")
 
 
 def cancel(pooler, key, host=None):
@@ -29,8 +35,7 @@ def expect_cancelled(client):
 @pytest.mark.parametrize("host", ["tcp", "unix"])
 def test_running_query(pooler, host):
     client = pooler.client()
-    client.send_raw(wire.query(SLEEP))
-    pooler.wait_pool(sv_active=1)
+    start_sleep(client)
     cancel(pooler, client.key, pooler.socket_dir if host == "unix" else None)
     expect_cancelled(client)
     assert client.value("SELECT 1") == "1"
@@ -53,7 +58,7 @@ def test_running_query_with_a_full_pool(start_pooler):
     """The request needs no server of the pool."""
     pooler = start_pooler(pool_mode="transaction", default_pool_size="1")
     client, waiting = pooler.client(), pooler.client()
-    client.send_raw(wire.query(SLEEP))
+    start_sleep(client)
     waiting.send_raw(wire.query("SELECT 2"))
     pooler.wait_pool(cl_waiting=1)
     cancel(pooler, client.key)
@@ -125,8 +130,7 @@ def test_console_client(pooler):
 
 def test_paused(pooler):
     client = pooler.client()
-    client.send_raw(wire.query(SLEEP))
-    pooler.wait_pool(sv_active=1)
+    start_sleep(client)
     admin = pooler.console()
     admin.send_raw(wire.query("PAUSE"))
     cancel(pooler, client.key)
@@ -164,8 +168,7 @@ def test_never_the_next_client(start_pooler):
 
 def test_flood(pooler):
     client = pooler.client()
-    client.send_raw(wire.query(SLEEP))
-    pooler.wait_pool(sv_active=1)
+    start_sleep(client)
     before = open_descriptors(pooler.pid)
     requesters = [wire.Client(pooler.host, pooler.port) for _ in range(90)]
     for requester in requesters:
@@ -181,8 +184,7 @@ def test_flood(pooler):
 
 def test_requester_that_leaves(pooler):
     client = pooler.client()
-    client.send_raw(wire.query(SLEEP))
-    pooler.wait_pool(sv_active=1)
+    start_sleep(client)
     requester = wire.Client(pooler.host, pooler.port)
     requester.send_raw(wire.special_packet(wire.CANCEL_REQUEST, client.key))
     requester.reset()
@@ -240,8 +242,7 @@ def test_server_that_does_not_take_it(start_pooler, fake_server):
 
 def test_requests_while_the_database_is_removed(pooler):
     client = pooler.client("p1")
-    client.send_raw(wire.query(SLEEP))
-    pooler.wait_pool("p1", sv_active=1)
+    start_sleep(client)
     requesters = [wire.Client(pooler.host, pooler.port) for _ in range(5)]
     for requester in requesters:
         requester.send_raw(wire.special_packet(wire.CANCEL_REQUEST, client.key))

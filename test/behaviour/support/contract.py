@@ -186,3 +186,8 @@ SETTINGS = (
     ("user", None, "no"),
     ("verbose", None, "yes"),
 )
+
+# Settings that PgBouncer does not have.
+OWN_SETTINGS = [
+    "server_tls_negotiation",
+]
