@@ -241,11 +241,13 @@ static bool find_user(struct client *client, struct failure *ret_failure)
     }
     if (settings_current()->auth_type == AUTH_TYPE_ANY) {
         const struct database *database = client->database;
-        if (database != NULL && database->console) {
+        if (database == NULL)
+            return true; /* refused after the login; a name that means nothing makes no user */
+        if (database->console) {
             name = CONSOLE_DATABASE;
-        } else if (database != NULL && database->config->user != NULL) {
+        } else if (database->config->user != NULL) {
             name = database->config->user;
-        } else if (database != NULL) {
+        } else {
             log_error(&client->subject, "auth_type=any requires forced user");
             failure_set(ret_failure, "bouncer config error");
             return false;

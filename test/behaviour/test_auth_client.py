@@ -145,6 +145,17 @@ def test_any_needs_a_forced_user(auth_pooler):
     client.expect_error("bouncer config error")
 
 
+def test_any_with_an_unknown_database(auth_pooler):
+    """Names that mean nothing leave nothing behind."""
+    pooler = auth_pooler("any")
+    users = pooler.list_items()["users"]
+    for number in range(3):
+        client = pooler.wire()
+        client.startup("stranger%d" % number, "nowhere")
+        client.expect_error("no such database: nowhere")
+    assert pooler.list_items()["users"] == users
+
+
 @pytest.mark.parametrize("auth_type", ["plain", "md5", "scram-sha-256"])
 def test_password_is_checked_although_servers_are_open(auth_pooler, auth_type):
     pooler = auth_pooler(auth_type, pool_mode="transaction")
