@@ -241,6 +241,7 @@ static void bind_databases(struct pools *pools, database_removed_fn *removed, vo
             log_warn(NULL,
                      "dropping database '%s' as it does not exist anymore or inactive auto-database",
                      database->name);
+            database->client_count++; /* its last client must not drop it, as we do that here */
             removed(argument, database);
             pools_drop_database_pools(pools, database, "database removed");
             drop_database(pools, database);

@@ -558,6 +558,18 @@ def test_removed_database_with_a_waiting_client(start_pooler):
     first.expect_error("database removed")
 
 
+def test_removed_fallback_with_a_client_in_its_login(start_pooler):
+    """Its entry exists for this client only."""
+    pooler = start_pooler(auth_type="md5", databases={"*": "", "p1": ""})
+    client = pooler.wire()
+    client.startup("bob", "p0")
+    client.expect("R")
+    del pooler.databases["*"]
+    pooler.reload()
+    client.expect_error("database removed")
+    assert not pooler.show("DATABASES", name="p0")
+
+
 def test_new_database(pooler):
     pooler.databases["new"] = "dbname=p3"
     pooler.reload()
