@@ -108,6 +108,7 @@ struct pool {
     struct parameters welcome_values;  /* tracked ones */
     bool retry_later;                  /* the last attempt failed: server_login_retry counts */
     bool last_attempt_failed;          /* ... for a reason that clients are told at once */
+    bool attempt_wanted;               /* a client was refused: find out if the server is back */
     struct failure login_failure;      /* why; for waiters that failed and for the fast refusal */
     usec_t last_attempt_us;
     usec_t last_lifetime_close_us;

@@ -210,6 +210,7 @@ static void launch(struct pool *pool)
         .lifetime_us = pool->limits.server_lifetime_us,
     };
     pool->last_attempt_us = clock_now_us();
+    pool->attempt_wanted = false;
     pool_add_server(pool, server_open(pool->pools->loop, &pool_server_ops, pool, &options));
 }
 
@@ -232,7 +233,8 @@ void pool_grow(struct pool *pool)
     pool_leave_hungry(pool);
     while (pool->waiter_count > expected_servers(pool) && check_used_server(pool))
         ;
-    bool needed = pool->waiter_count > expected_servers(pool) || below_minimum(pool);
+    bool needed = pool->waiter_count > expected_servers(pool) || pool->attempt_wanted ||
+                  below_minimum(pool);
     if (!needed || pool->server_counts[SERVER_LOGIN] > 0)
         return;
     if (pool->retry_later && !retry_is_due(pool))

@@ -140,6 +140,7 @@ enum take_result pool_take(struct pool *pool, struct server **ret_server,
         failure_set(ret_failure,
                     "server login has been failing, cached error: %.99s (server_login_retry)",
                     pool->login_failure.message);
+        pool->attempt_wanted = true;
         pool_tend(pool);
         return TAKE_REFUSED;
     }

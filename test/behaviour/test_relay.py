@@ -502,6 +502,27 @@ def test_server_that_ends_while_idle(single, pg):
     assert client.value("SELECT 2") == "2"
 
 
+def test_server_that_comes_back(start_pooler, fake_server):
+    """Nobody waits any more, and those who come are refused; still somebody has to try again."""
+    server = fake_server()
+    pooler = start_pooler(server=server, databases={"p0": ""}, pool_mode="transaction")
+    client, other = pooler.client(), pooler.client()
+    client.query("SELECT 1")
+    port = server.port
+    server.close()
+    pooler.wait_pool(sv_idle=0)
+    client.send_raw(wire.query("SELECT 1"))
+    pooler.wait_log("closing because: connect failed")
+    client.close()
+    pooler.wait_pool(cl_waiting=0)
+    server.listen(port)
+    other.send_raw(wire.query("SELECT 1"))
+    other.expect_error("server login has been failing, cached error: connect failed"
+                       " (server_login_retry)")
+    pooler.wait_pool(sv_idle=1)
+    assert pooler.value("SELECT 1", dbname="p0") == "2"
+
+
 def test_restart_of_postgresql(single, pg):
     client = single.client()
     client.query("SELECT 1")
