@@ -74,6 +74,9 @@ void session_begin_query(struct session *session);
 /* The server is ready for the next query. */
 void session_end_query(struct session *session, char transaction_status);
 
+/* A client that has so many requests under way is not read until some are answered. */
+#define ANSWERS_HIGH_MARK 10000
+
 /* Reads the client as far as it may be read now (from_client.c). */
 void session_read_client(struct session *session);
 

@@ -13,9 +13,6 @@
 #include "relay/session.h"
 #include "wire/messages.h"
 
-/* A client that has so many requests under way is not read until some are answered. */
-#define ANSWERS_HIGH_MARK 10000
-
 /* What becomes of one message. */
 enum message_fate {
     FATE_FORWARD,

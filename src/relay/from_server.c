@@ -190,6 +190,12 @@ static bool has_answered(const struct server *server)
     return answers_settled(&server->answers) && server->body_left == 0 && server->held.size == 0;
 }
 
+/* True while the client is not read because it has too many requests under way. */
+static bool holds_client(const struct server *server)
+{
+    return server->answers.count >= ANSWERS_HIGH_MARK;
+}
+
 void session_read_server(struct session *session)
 {
     struct client *client = session->client;
@@ -216,8 +222,11 @@ void session_read_server(struct session *session)
         server->request_us = clock_now_us();
         client->pool->stats.bytes_sent += received;
         bytes = put_back(server, bytes, &size);
+        bool held = holds_client(server);
         if (!take_bytes(session, bytes, size))
             return;
+        if (held && !holds_client(server) && client->connection.readable)
+            loop_post(client->connection.loop, &client->task);
         if (has_answered(server))
             connection_mark_drained(&server->connection, received);
         if (server->ready && session->state == SESSION_LINKED)

@@ -109,6 +109,8 @@ static void on_server_drained(struct server *server)
     struct session *session = server->session;
     if (session->client->connection.readable)
         loop_post(loop_of(session), &session->client->task);
+    /* All may have been answered before it was read: a COPY that failed early. */
+    session_release_if_settled(session);
 }
 
 static void on_server_broken(struct server *server)

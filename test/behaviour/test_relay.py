@@ -2,10 +2,16 @@
 
 import os
 import random
+import signal
+import socket
+import struct
+import threading
+import time
 
 import psycopg
 import pytest
 
+from support import fake_server as fake
 from support import wire
 from support.process import wait_for
 
@@ -140,6 +146,19 @@ def test_queries_behind_each_other(single):
     assert [client.result().value for _ in range(200)] == [str(n) for n in range(200)]
 
 
+@pytest.mark.parametrize("mode", ["session", "transaction"])
+def test_long_pipeline(start_pooler, mode):
+    """More requests than the pooler keeps in mind, in more bytes than it reads at once."""
+    client = start_pooler(pool_mode=mode).client()
+    client.query("BEGIN")
+    count = 120000
+    sender = threading.Thread(target=client.send_raw, args=(wire.sync() * count,))
+    sender.start()
+    for _ in range(count):
+        assert client.read() == ("Z", b"T")
+    sender.join()
+
+
 def test_simple_queries_and_pipelines_mixed(single):
     client = single.client()
     client.send_raw(wire.extended("SELECT 1") + wire.sync() + wire.query("SELECT 2; SELECT 3")
@@ -257,6 +276,34 @@ def test_copy_fail(single, table):
     client.send_raw(wire.copy_data(b"1\ta\n") + wire.copy_fail())
     assert read_until_ready(client) == "EZ"
     assert client.value("SELECT count(*) FROM copied") == "0"
+
+
+def test_copy_in_that_fails_before_it_was_read(start_pooler, fake_server):
+    """The server has said all before it reads the rest: nobody else will free it."""
+    go_on = threading.Event()
+
+    def script(side):
+        side.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
+        if side.log_in():
+            side.read()
+            side.send("G", struct.pack("!bh", 0, 0))
+            time.sleep(0.5)
+            side.send_error("bad row", severity="ERROR")
+            side.send_raw(fake.ready())
+            go_on.wait(10)
+            side.serve(lambda side, sql: fake.answer(sql))
+    pooler = start_pooler(server=fake_server(script), databases={"p0": ""}, default_pool_size="1",
+                          pool_mode="transaction", tcp_socket_buffer="8192")
+    client, other = pooler.client(host=pooler.socket_dir), pooler.client()
+    client.send_raw(wire.query("COPY t FROM STDIN"))
+    client.expect("G")
+    pooler.signal(signal.SIGSTOP)
+    client.send_raw(wire.copy_data(b"x" * 995) * 100)
+    pooler.signal(signal.SIGCONT)
+    client.expect("E")
+    client.expect("Z")
+    go_on.set()
+    assert other.value("next") == "next"
 
 
 def test_late_copy_data_is_dropped(single, table):
