@@ -108,6 +108,8 @@ static struct server *usable_idle_server(struct pool *pool)
     while ((server = pool->servers[SERVER_IDLE]) != NULL) {
         if (server->close_needed)
             pool_close_server(pool, server, "obsolete connection");
+        else if (server->connection.ended)
+            pool_close_server(pool, server, "server conn crashed?");
         else if (server->incoming.bytes.size > server->incoming.taken)
             pool_close_server(pool, server, "idle server got dirty");
         else

@@ -344,7 +344,11 @@ void server_unlink(struct server *server)
     server->link_ops = NULL;
     deadline_clear(&server->deadline);
     deadline_clear(&server->transaction_limit);
-    loop_cancel(server->connection.loop, &server->task);
+    /* What the relay has left unread is for us, above all the end. */
+    if (server->connection.readable)
+        loop_post(server->connection.loop, &server->task);
+    else
+        loop_cancel(server->connection.loop, &server->task);
 }
 
 const struct buffer *server_login_parameters(const struct server *server)

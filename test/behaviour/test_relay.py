@@ -541,6 +541,23 @@ def test_server_that_ends_while_linked(single, pg):
     assert other.value("SELECT 1") == "1"
 
 
+def test_server_that_ends_with_its_answer(start_pooler, fake_server):
+    """Both arrive at once: the next query goes elsewhere."""
+    def script(side):
+        if side.log_in():
+            side.read()
+            side.send_raw(fake.answer(side.number))
+    pooler = start_pooler(server=fake_server(script), databases={"p0": ""},
+                          pool_mode="transaction", default_pool_size="1")
+    client = pooler.client()
+    for number in range(1, 6):
+        client.send_raw(wire.query("SELECT 1"))
+        pooler.signal(signal.SIGSTOP)
+        time.sleep(0.1)
+        pooler.signal(signal.SIGCONT)
+        assert client.result().value == str(number)
+
+
 def test_server_that_ends_while_idle(single, pg):
     client = single.client()
     client.query("SELECT 1")
