@@ -17,6 +17,9 @@
 #include "base/log.h"
 #include "pool/pools.h"
 
+/* How soon a pool below its minimum asks a shared limit again; no waiter reminds it. */
+#define MINIMUM_RETRY_US (USEC_PER_SEC / 3)
+
 /* Servers that will be free soon without a new connection. */
 static unsigned expected_servers(const struct pool *pool)
 {
@@ -124,8 +127,10 @@ static bool evict_from_user(struct pool *pool)
 
 static void wait_in(struct pool *pool, struct pool **hungry)
 {
-    if (pool->hungry_list != NULL || pool->waiters == NULL)
+    if (pool->waiters == NULL) {
+        look_again(pool, MINIMUM_RETRY_US, clock_now_us());
         return;
+    }
     DL_APPEND2(*hungry, pool, hungry_prev, hungry_next);
     pool->hungry_list = hungry;
 }
@@ -152,20 +157,28 @@ void pool_feed_hungry(struct pool *pool)
     feed(pool->user->hungry);
 }
 
+/* Brings the count below the limit, at the cost of others if need be. */
+static bool fits(struct pool *pool, const unsigned *count, unsigned limit,
+                 bool (*evict_one)(struct pool *pool))
+{
+    bool may_evict = pool->waiters != NULL;
+    while (limit > 0 && *count >= limit)
+        if (!may_evict || !evict_one(pool))
+            return false;
+    return true;
+}
+
 static bool shared_limits_allow(struct pool *pool)
 {
-    const struct pool_limits *limits = &pool->limits;
-    bool may_evict = pool->waiters != NULL;
-    if (limits->max_db_connections > 0 &&
-        pool->database->server_count >= limits->max_db_connections &&
-        !(may_evict && evict_from_database(pool))) {
-        wait_in(pool, &pool->database->hungry);
+    struct database *database = pool->database;
+    struct user *user = pool->user;
+    if (!fits(pool, &database->server_count, pool->limits.max_db_connections,
+              evict_from_database)) {
+        wait_in(pool, &database->hungry);
         return false;
     }
-    if (limits->max_user_connections > 0 &&
-        pool->user->server_count >= limits->max_user_connections &&
-        !(may_evict && evict_from_user(pool))) {
-        wait_in(pool, &pool->user->hungry);
+    if (!fits(pool, &user->server_count, pool->limits.max_user_connections, evict_from_user)) {
+        wait_in(pool, &user->hungry);
         return false;
     }
     return true;
@@ -228,18 +241,26 @@ static bool check_used_server(struct pool *pool)
     return true;
 }
 
+/* A connection is needed, and the pool's own rules allow it now. */
+static bool wants_server(struct pool *pool)
+{
+    bool needed = pool->waiter_count > expected_servers(pool) || pool->attempt_wanted ||
+                  below_minimum(pool);
+    if (!needed || pool->server_counts[SERVER_LOGIN] > 0)
+        return false;
+    return (!pool->retry_later || retry_is_due(pool)) && size_allows(pool);
+}
+
 void pool_grow(struct pool *pool)
 {
     pool_leave_hungry(pool);
     while (pool->waiter_count > expected_servers(pool) && check_used_server(pool))
         ;
-    bool needed = pool->waiter_count > expected_servers(pool) || pool->attempt_wanted ||
-                  below_minimum(pool);
-    if (!needed || pool->server_counts[SERVER_LOGIN] > 0)
+    if (!wants_server(pool)) {
+        pool_feed_hungry(pool); /* if room was offered to us, it goes to the next one */
         return;
-    if (pool->retry_later && !retry_is_due(pool))
-        return;
-    if (!size_allows(pool) || !shared_limits_allow(pool))
+    }
+    if (!shared_limits_allow(pool))
         return;
     log_use_of_reserve(pool);
     launch(pool);

@@ -497,6 +497,8 @@ static void tend(struct pool *pool)
         close_state(pool, SERVER_IDLE, "pause mode");
         close_state(pool, SERVER_USED, "pause mode");
         close_state(pool, SERVER_LOGIN, "pause mode");
+        pool_leave_hungry(pool);
+        pool_feed_hungry(pool);
         return;
     }
     close_surplus(pool);

@@ -131,6 +131,45 @@ def test_max_user_connections(start_pooler):
     assert pooler.show("USERS", name="bob")[0]["current_connections"] == 2
 
 
+def test_shared_limit_passes_a_pool_whose_clients_left(start_pooler):
+    """The room goes to the next pool in the queue."""
+    pooler = start_pooler(pool_mode="transaction", databases={"p0": "max_db_connections=1"})
+    (holder,) = transactions(pooler, 1)
+    leaving, staying = (login_waiter(pooler, "p0", user) for user in ("alice", "carol"))
+    leaving.close()
+    pooler.wait_pool("p0", "alice", cl_waiting=0)
+    holder.query("COMMIT")
+    staying.authenticate()
+    staying.welcome()
+
+
+def test_lowered_shared_limit(start_pooler):
+    """As many are evicted as are too many."""
+    pooler = start_pooler(pool_mode="transaction", databases={"p0": "max_db_connections=3"})
+    for user in ("bob", "alice", "carol"):
+        pooler.value("SELECT 1", user=user)
+    pooler.databases["p0"] = "max_db_connections=1"
+    pooler.reload()
+    assert pooler.client(user="plainuser").value("SELECT 1") == "1"
+    assert [row["user"] for row in pooler.show("SERVERS", database="p0")] == ["plainuser"]
+
+
+def test_min_pool_size_at_a_shared_limit(start_pooler):
+    """Reached when there is room, although nobody waits."""
+    pooler = start_pooler(
+        pool_mode="transaction",
+        databases={"p0": "pool_size=5 min_pool_size=2 max_db_connections=2"})
+    holders = transactions(pooler, 2)
+    late = login_waiter(pooler, "p0", "alice")
+    holders[0].query("COMMIT")
+    late.authenticate()
+    late.welcome()
+    pooler.wait_pool("p0", "alice", sv_idle=1)
+    for holder in holders:
+        holder.close()
+    pooler.wait_pool("p0", "alice", sv_idle=2)
+
+
 def test_max_client_conn(start_pooler):
     pooler = start_pooler(max_client_conn="2")
     clients = [pooler.client(), pooler.client()]
