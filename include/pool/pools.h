@@ -80,11 +80,17 @@ void pools_destroy(struct pools *pools);
 typedef void database_removed_fn(void *argument, struct database *database);
 void pools_bind(struct pools *pools, database_removed_fn *removed, void *argument);
 
-/* Recomputes all limits, after the console's SET. */
+/* Recomputes all limits, after the console's SET; makes the pools that now have a minimum. */
 void pools_refresh(struct pools *pools);
 
 /* Closes all clients' servers of a database and drops its pools; KILL and removal. */
 void pools_drop_database_pools(struct pools *pools, struct database *database, const char *reason);
+
+/* Makes the pool of an entry with a forced user and a minimum, which exists without any client. */
+void database_ensure_standing_pool(struct database *database);
+
+/* Without clients an automatic entry is dropped when autodb_idle_timeout has passed, from now on. */
+void database_begin_idle(struct database *database);
 
 /* Exactly this entry, or one made from "*" (if `create`); NULL if there is none. */
 struct database *pools_find_database(struct pools *pools, const char *name, bool create);

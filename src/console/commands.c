@@ -232,6 +232,7 @@ static bool run_disable(struct console_session *session, const struct command *c
     if (database == NULL)
         return true;
     database->disabled = disable;
+    database_begin_idle(database);
     return done(session, command);
 }
 

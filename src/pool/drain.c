@@ -99,10 +99,13 @@ void pools_pause(struct pools *pools, struct database *database)
 void pools_resume(struct pools *pools, struct database *database)
 {
     struct drain *drain, *next;
-    if (database != NULL)
+    if (database != NULL) {
         database->paused = false;
-    else
+        database_begin_idle(database);
+        database_ensure_standing_pool(database); /* KILL has dropped it */
+    } else {
         pools->paused = false;
+    }
     DL_FOREACH_SAFE(pools->drains, drain, next) {
         if (drain->kind == DRAIN_PAUSE && drain->database == database)
             end_drain(pools, drain, true);

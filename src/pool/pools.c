@@ -145,8 +145,8 @@ static void on_automatic_idle(struct deadline *deadline)
 {
     struct database *database = container_of(deadline, struct database, idle);
     struct pools *pools = database->pools;
-    if (database->client_count > 0 || database->paused)
-        return;
+    if (database->client_count > 0 || database->paused || database->disabled)
+        return; /* begins anew when that ends */
     if (database->server_count > 0) {
         deadline_set(pools->loop, deadline, settings_current()->autodb_idle_timeout);
         return;
@@ -155,6 +155,13 @@ static void on_automatic_idle(struct deadline *deadline)
              database->name);
     pools_drop_database_pools(pools, database, "database removed");
     drop_database(pools, database);
+}
+
+void database_begin_idle(struct database *database)
+{
+    if (database->automatic && database->client_count == 0)
+        deadline_set(database->pools->loop, &database->idle,
+                     settings_current()->autodb_idle_timeout);
 }
 
 static struct database *add_database(struct pools *pools, const char *name,
@@ -178,6 +185,7 @@ struct database *pools_find_database(struct pools *pools, const char *name, bool
     if (database != NULL || !create || fallback == NULL || strlen(name) > DATABASE_NAME_MAX)
         return database;
     database = add_database(pools, name, config_database_copy(fallback, name), true);
+    database_begin_idle(database); /* a command may have asked for it, and no client ever comes */
     log_info(NULL, "registered new auto-database: %s", name);
     return database;
 }
@@ -193,7 +201,7 @@ void database_count_client(struct database *database, int change)
             drop_database(database->pools, database);
         return;
     }
-    deadline_set(database->pools->loop, &database->idle, settings_current()->autodb_idle_timeout);
+    database_begin_idle(database);
 }
 
 /* ---- reload ---- */
@@ -252,18 +260,18 @@ static void bind_databases(struct pools *pools, database_removed_fn *removed, vo
     }
 }
 
-/* A pool with a forced user and a minimum exists without any client. */
-static void create_standing_pools(struct pools *pools)
+void database_ensure_standing_pool(struct database *database)
+{
+    if (database->config->user != NULL && database_min_pool_size(database) > 0)
+        pool_tend(pools_get_pool(database->pools, database, NULL));
+}
+
+static void add_new_databases(struct pools *pools)
 {
     const struct config_database *entry;
-    for (entry = config_current()->databases; entry != NULL; entry = entry->hh.next) {
-        struct database *database;
-        HASH_FIND_STR(pools->databases, entry->name, database);
-        if (database == NULL)
-            database = add_database(pools, entry->name, entry, false);
-        if (entry->user != NULL && database_min_pool_size(database) > 0)
-            pool_tend(pools_get_pool(pools, database, NULL));
-    }
+    for (entry = config_current()->databases; entry != NULL; entry = entry->hh.next)
+        if (pools_find_database(pools, entry->name, false) == NULL)
+            add_database(pools, entry->name, entry, false);
 }
 
 void pools_bind(struct pools *pools, database_removed_fn *removed, void *argument)
@@ -274,13 +282,16 @@ void pools_bind(struct pools *pools, database_removed_fn *removed, void *argumen
     HASH_ITER(hh, pools->users, user, next)
         user->config = config_find_user(config_current(), user->name);
     bind_databases(pools, removed, argument);
-    create_standing_pools(pools);
+    add_new_databases(pools);
     pools_refresh(pools);
 }
 
 void pools_refresh(struct pools *pools)
 {
+    struct database *database, *next;
     struct pool *pool;
+    HASH_ITER(hh, pools->databases, database, next)
+        database_ensure_standing_pool(database);
     DL_FOREACH(pools->all, pool) {
         pool_refresh(pool);
         pool_tend(pool);
@@ -376,7 +387,8 @@ struct pools *pools_create(struct loop *loop, struct tls_setup *tls)
     pools->tls = tls;
     pools->key_cache = scram_key_cache_create(KEY_CACHE_LIMIT);
     create_console(pools);
-    create_standing_pools(pools);
+    add_new_databases(pools);
+    pools_refresh(pools);
     pools->stats_deadline.passed = on_stats_period;
     deadline_set(loop, &pools->stats_deadline, stats_period_us());
     return pools;

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 
 import pytest
 
@@ -696,6 +697,25 @@ def test_automatic_databases_expire(start_pooler):
                     "auto-database")
     assert not pooler.show("DATABASES", name="gone")
     assert pooler.value("SELECT 1", dbname="gone") == 1
+
+
+@pytest.mark.parametrize("hold,release", [("PAUSE", "RESUME"), ("DISABLE", "ENABLE")])
+def test_automatic_database_is_kept_while_it_is_held(start_pooler, hold, release):
+    pooler = start_pooler(databases={"*": ""}, autodb_idle_timeout="0.5",
+                          server_idle_timeout="0.2")
+    pooler.value("SELECT 1", dbname="p2")
+    pooler.admin(hold + " p2")
+    time.sleep(1)
+    assert pooler.show("DATABASES", name="p2")
+    pooler.admin(release + " p2")
+    wait_for(lambda: not pooler.show("DATABASES", name="p2"), "it is dropped")
+
+
+def test_automatic_database_of_a_command_expires(start_pooler):
+    pooler = start_pooler(databases={"*": ""}, autodb_idle_timeout="0.5")
+    pooler.admin("RECONNECT nothing")
+    assert pooler.show("DATABASES", name="nothing")
+    wait_for(lambda: not pooler.show("DATABASES", name="nothing"), "it is dropped")
 
 
 # The userlist

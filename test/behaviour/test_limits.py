@@ -105,6 +105,21 @@ def test_min_pool_size_without_clients(start_pooler):
     pooler.wait_pool(sv_idle=2)
 
 
+def test_min_pool_size_set_later(start_pooler):
+    pooler = start_pooler(databases={"p0": "user=bob"})
+    pooler.admin("SET min_pool_size = 2")
+    pooler.wait_pool(sv_idle=2)
+
+
+def test_min_pool_size_after_kill(start_pooler):
+    pooler = start_pooler(databases={"p0": "user=bob min_pool_size=2"})
+    pooler.wait_pool(sv_idle=2)
+    pooler.admin("KILL p0")
+    pooler.wait_pool(sv_idle=0)
+    pooler.admin("RESUME p0")
+    pooler.wait_pool(sv_idle=2)
+
+
 def test_max_db_connections(start_pooler):
     pooler = start_pooler(pool_mode="transaction", databases={"p0": "max_db_connections=2"})
     transactions(pooler, 1, user="bob")
