@@ -45,6 +45,8 @@ struct client_consumer {
     /* client->task was posted. */
     void (*resumed)(struct client *client);
     void (*deadline_passed)(struct client *client);
+    /* Time limits may have changed: set the deadlines anew. */
+    void (*limits_changed)(struct client *client);
     /* Must end now: close with client_close(), telling the client `message` as FATAL. */
     void (*end)(struct client *client, const char *message);
 };
@@ -118,6 +120,9 @@ void clients_accept(void *argument, int fd, const struct address *peer);
 
 /* Ends all clients of a database, whatever they are doing; `message` is what they are told. */
 void clients_end_database(struct clients *clients, struct database *database, const char *message);
+
+/* Tells all clients that have logged in that time limits may have changed. */
+void clients_renew_limits(struct clients *clients);
 
 /* The client with this cancel key, or NULL. */
 struct client *clients_find_key(struct clients *clients, const uint8_t key[CANCEL_KEY_SIZE]);

@@ -35,6 +35,9 @@ void deadline_set_since(struct loop *loop, struct deadline *deadline, usec_t dur
 
 void deadline_clear(struct deadline *deadline);
 
+/* The duration that it was set to last, 0 if none. */
+usec_t deadline_duration_us(const struct deadline *deadline);
+
 static inline bool deadline_is_set(const struct deadline *deadline)
 {
     return deadline->prev != NULL;

@@ -185,4 +185,7 @@ void pool_close_servers(struct pool *pool, const char *reason);
 /* Recomputes the limits from the configuration in force. */
 void pool_refresh(struct pool *pool);
 
+/* Sets idle times and lifetimes of its servers anew, after a change of the settings. */
+void pool_renew_deadlines(struct pool *pool);
+
 #endif

@@ -281,6 +281,19 @@ void clients_end_database(struct clients *clients, struct database *database, co
     }
 }
 
+void clients_renew_limits(struct clients *clients)
+{
+    struct pool_client *member;
+    struct pool *pool;
+    DL_FOREACH(clients->pools->all, pool) {
+        DL_FOREACH(pool->clients, member) {
+            struct client *client = container_of(member, struct client, member);
+            if (client->consumer != NULL)
+                client->consumer->limits_changed(client);
+        }
+    }
+}
+
 void clients_close(struct clients *clients)
 {
     struct client *client, *next;

@@ -224,6 +224,7 @@ static const struct client_consumer console_consumer = {
     .waited = on_nothing,
     .resumed = on_readable,
     .deadline_passed = on_nothing,
+    .limits_changed = on_nothing,
     .end = on_end,
 };
 

@@ -173,6 +173,7 @@ static bool reload(void *owner)
         pools_use_tls(pooler->pools, tls,
                       settings_differ(&old->settings, settings_current(), "server_tls"));
         pools_bind(pooler->pools, on_database_removed, pooler);
+        clients_renew_limits(pooler->clients);
         apply_settings(pooler);
         config_destroy(old);
     }
@@ -202,6 +203,7 @@ static const char *on_setting_changed(void *owner, const char *name)
     struct pooler *pooler = owner;
     apply_settings(pooler);
     pools_refresh(pooler->pools);
+    clients_renew_limits(pooler->clients);
     if (strncmp(name, "client_tls", 10) == 0 || strncmp(name, "server_tls", 10) == 0)
         return renew_tls(pooler, name[0] == 's');
     return NULL;

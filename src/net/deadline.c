@@ -116,6 +116,11 @@ void deadline_clear(struct deadline *deadline)
     deadline->prev = NULL;
 }
 
+usec_t deadline_duration_us(const struct deadline *deadline)
+{
+    return deadline_is_set(deadline) ? deadline->queue->duration_us : 0;
+}
+
 void deadline_queues_destroy(struct loop *loop)
 {
     struct deadline_queue *queue, *next;

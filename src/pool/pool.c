@@ -506,6 +506,20 @@ static void tend(struct pool *pool)
     pool_grow(pool);
 }
 
+void pool_renew_deadlines(struct pool *pool)
+{
+    usec_t lifetime_us = pool->limits.server_lifetime_us;
+    for (int state = SERVER_IDLE; state < SERVER_CLOSED; state++) {
+        struct server *server;
+        DL_FOREACH(pool->servers[state], server) {
+            if (state == SERVER_IDLE || state == SERVER_USED)
+                set_idle_deadline(server);
+            server->lifetime_is_over = false;
+            deadline_set_since(loop_of(pool), &server->lifetime, lifetime_us, server->connect_us);
+        }
+    }
+}
+
 static void on_tend(struct task *task)
 {
     tend(container_of(task, struct pool, tend));

@@ -294,6 +294,7 @@ void pools_refresh(struct pools *pools)
         database_ensure_standing_pool(database);
     DL_FOREACH(pools->all, pool) {
         pool_refresh(pool);
+        pool_renew_deadlines(pool);
         pool_tend(pool);
     }
 }

@@ -315,6 +315,7 @@ static const struct client_consumer requester_consumer = {
     .waited = on_requester_event,
     .resumed = on_requester_readable,
     .deadline_passed = on_requester_event,
+    .limits_changed = on_requester_event,
     .end = on_requester_end,
 };
 

@@ -60,15 +60,20 @@ static usec_t notify_after_us(const struct session *session)
     return (usec_t) settings_current()->query_wait_notify * USEC_PER_SEC;
 }
 
-static void set_wait_limit(struct session *session)
+/* The limit or the notice, whichever comes first. */
+static usec_t wait_deadline_us(const struct session *session)
 {
     const char *message;
-    struct client *client = session->client;
     usec_t limit_us = wait_limit_us(session, &message);
     usec_t notify_us = notify_after_us(session);
-    if (notify_us != 0 && (limit_us == 0 || notify_us < limit_us))
-        limit_us = notify_us;
-    deadline_set_since(loop_of(session), &client->deadline, limit_us, client->query_start_us);
+    return notify_us != 0 && (limit_us == 0 || notify_us < limit_us) ? notify_us : limit_us;
+}
+
+static void set_wait_limit(struct session *session)
+{
+    struct client *client = session->client;
+    deadline_set_since(loop_of(session), &client->deadline, wait_deadline_us(session),
+                       client->query_start_us);
 }
 
 static void send_wait_notice(struct session *session)
@@ -120,7 +125,7 @@ static void on_server_broken(struct server *server)
 
 static void on_server_deadline(struct server *server)
 {
-    bool in_query = server->query_start_us != 0;
+    bool in_query = server->query_start_us != 0 || server->session->state == SESSION_SYNCING;
     session_lose_server(server->session, in_query ? "query timeout" : "idle transaction timeout");
 }
 
@@ -165,6 +170,9 @@ static bool begin_sync(struct session *session)
     message_add_byte(&query, 0);
     message_end(&query, mark);
     session->state = SESSION_SYNCING;
+    if (client->pool->limits.query_timeout_us != 0) /* the client's query has begun to wait */
+        deadline_set_since(loop_of(session), &server->deadline,
+                           client->pool->limits.query_timeout_us, client->query_start_us);
     answers_expect_swallowed(&server->answers);
     server->ready = false;
     bool sent = connection_send(&server->connection, query.data, query.size);
@@ -446,6 +454,40 @@ static void on_deadline_passed(struct client *client)
         session_close(session, "client_idle_timeout", "client_idle_timeout");
 }
 
+/* Limits of the server that is linked, counted from where they would have been. */
+static void renew_server_limits(struct session *session)
+{
+    const struct client *client = session->client;
+    const struct pool_limits *limits = &client->pool->limits;
+    struct server *server = client->server;
+    struct loop *loop = loop_of(session);
+    if (server->query_start_us != 0)
+        deadline_set_since(loop, &server->deadline, limits->query_timeout_us,
+                           server->query_start_us);
+    else if (session->state == SESSION_SYNCING)
+        deadline_set_since(loop, &server->deadline, limits->query_timeout_us,
+                           client->query_start_us);
+    else if (server->transaction_start_us != 0)
+        deadline_set_since(loop, &server->deadline, limits->idle_transaction_timeout_us,
+                           server->request_us);
+    if (server->transaction_start_us != 0)
+        deadline_set_since(loop, &server->transaction_limit, limits->transaction_timeout_us,
+                           server->transaction_start_us);
+}
+
+/* Clients may be many, and most reloads change nothing for them. */
+static void on_limits_changed(struct client *client)
+{
+    struct session *session = session_of(client);
+    usec_t old_us = deadline_duration_us(&client->deadline);
+    if (client->server != NULL)
+        renew_server_limits(session);
+    else if (session->state == SESSION_WAITING && old_us != wait_deadline_us(session))
+        set_wait_limit(session);
+    else if (session->state == SESSION_IDLE && old_us != client_idle_timeout_us(client->user))
+        set_idle_limit(session); /* counts from now on */
+}
+
 static void on_end(struct client *client, const char *message)
 {
     session_close(session_of(client), message != NULL ? message : "shutdown", message);
@@ -458,6 +500,7 @@ static const struct client_consumer relay_consumer = {
     .waited = on_waited,
     .resumed = on_resumed,
     .deadline_passed = on_deadline_passed,
+    .limits_changed = on_limits_changed,
     .end = on_end,
 };
 

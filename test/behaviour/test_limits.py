@@ -386,6 +386,63 @@ def test_server_lifetime_spares_transactions(start_pooler):
     client.query("COMMIT")
 
 
+@pytest.mark.parametrize("setting", ["server_idle_timeout", "server_lifetime"])
+def test_server_limit_set_later(start_pooler, setting):
+    """Counts for the servers that are there."""
+    pooler = start_pooler(pool_mode="transaction")
+    pooler.value("SELECT 1")
+    pooler.admin("SET %s = 1" % setting)
+    pooler.wait_pool(sv_idle=0, timeout=3)
+    pooler.wait_log("closing because: " + {"server_idle_timeout": "server idle timeout",
+                                           "server_lifetime": "server lifetime over"}[setting])
+
+
+@pytest.mark.parametrize("setting,text", [
+    ("client_idle_timeout", "client_idle_timeout"),
+    ("query_wait_timeout", "query_wait_timeout"),
+    ("query_timeout", "query timeout"),
+    ("idle_transaction_timeout", "idle transaction timeout"),
+    ("transaction_timeout", "transaction timeout")])
+def test_client_limit_set_later(start_pooler, setting, text):
+    """Counts for what has begun already."""
+    pooler = start_pooler(pool_mode="transaction", default_pool_size="1")
+    client = pooler.client()
+    if setting == "query_timeout":
+        client.send_raw(wire.query("SELECT pg_sleep(30)"))
+        pooler.wait_pool(sv_active=1)
+    elif setting.endswith("transaction_timeout"):
+        client.query("BEGIN")
+    elif setting == "query_wait_timeout":
+        transactions(pooler, 1)
+        client.send_raw(wire.query("SELECT 1"))
+        pooler.wait_pool(cl_waiting=1)
+    pooler.admin("SET %s = 1" % setting)
+    client.expect_error(text)
+
+
+def test_reload_does_not_renew_limits(start_pooler):
+    pooler = start_pooler(pool_mode="transaction", client_idle_timeout="1")
+    client = pooler.client()
+    client.query("SELECT 1")
+    began = time.monotonic()
+    while not client.has_data(0.2):
+        pooler.reload()
+        assert time.monotonic() - began < 3
+    client.expect_error("client_idle_timeout")
+
+
+def test_query_timeout_of_a_parameter(start_pooler, fake_server):
+    """Our own SET is part of the query that waits for it."""
+    def script(side):
+        if side.log_in():
+            side.serve(lambda side, sql: None)
+    pooler = start_pooler(server=fake_server(script), databases={"p0": ""},
+                          pool_mode="transaction", query_timeout="0.5")
+    client = pooler.client(application_name="mine")
+    client.send_raw(wire.query("SELECT 1"))
+    client.expect_error("query timeout")
+
+
 def test_server_connect_timeout(start_pooler, fake_server):
     """A server that accepts and says nothing."""
     def script(side):
