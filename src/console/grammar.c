@@ -98,10 +98,11 @@ enum grammar_result grammar_read(const char *query, struct command_words *ret_wo
            read_word(&cursor, ret_words->name, sizeof(ret_words->name));
     if (good && text_equals_ignoring_case(ret_words->name, "set")) {
         good = read_assignment(&cursor, ret_words) && at_end(&cursor);
-    } else if (good && !at_end(&cursor)) {
-        good = (*cursor.at == '"' || is_word_character(*cursor.at)) &&
-               read_word(&cursor, ret_words->argument, sizeof(ret_words->argument)) &&
-               at_end(&cursor);
+    } else if (good) {
+        skip_blanks(&cursor);
+        if (*cursor.at == '"' || is_word_character(*cursor.at))
+            good = read_word(&cursor, ret_words->argument, sizeof(ret_words->argument));
+        good = good && at_end(&cursor);
     }
     if (!good)
         return GRAMMAR_SYNTAX_ERROR;
