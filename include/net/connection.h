@@ -138,6 +138,12 @@ static inline bool connection_is_congested(const struct connection *connection)
     return connection->output.size != 0;
 }
 
+/*
+ * True if the peer has closed its side or is gone, asked from the kernel; for those who do not read
+ * now and hear of an event. A reset comes as an event that looks like bytes.
+ */
+bool connection_peer_has_left(const struct connection *connection);
+
 /* The local address, asked from the kernel (for SHOW). */
 struct address connection_local_address(const struct connection *connection);
 

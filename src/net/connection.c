@@ -12,6 +12,7 @@
 
 #include <errno.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -281,6 +282,12 @@ bool connection_send(struct connection *connection, const void *bytes, size_t si
 void connection_send_last(struct connection *connection, const void *bytes, size_t size)
 {
     bool sent UNUSED = connection_send(connection, bytes, size);
+}
+
+bool connection_peer_has_left(const struct connection *connection)
+{
+    struct pollfd poll_fd = {.fd = connection->fd, .events = POLLRDHUP};
+    return poll(&poll_fd, 1, 0) == 1;
 }
 
 struct address connection_local_address(const struct connection *connection)

@@ -218,6 +218,10 @@ bool session_obtain_server(struct session *session)
     case TAKE_WAIT:
         break;
     }
+    if (client->connection.ended) { /* no event will tell of it any more */
+        session_close(session, "client unexpected eof", NULL);
+        return false;
+    }
     session->state = SESSION_WAITING;
     pool_wait(client->pool, &client->waiter, false, client->query_start_us);
     set_wait_limit(session);
@@ -384,7 +388,7 @@ static void on_readable(struct client *client)
 {
     struct session *session = session_of(client);
     /* A client that goes away while it waits has nothing to get any more: it leaves the queue. */
-    if (session->state == SESSION_WAITING && client->connection.ended)
+    if (session->state == SESSION_WAITING && connection_peer_has_left(&client->connection))
         session_close(session, "client unexpected eof", NULL);
     else
         session_read_client(session);

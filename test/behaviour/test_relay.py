@@ -433,12 +433,26 @@ def test_no_reset_query_in_transaction_mode(single):
     assert client.value("SHOW work_mem") == "5MB"
 
 
-def test_waiting_client_that_leaves(single):
+@pytest.mark.parametrize("how", ["close", "reset"])
+def test_waiting_client_that_leaves(single, how):
     holder, waiting = single.client(), single.client()
     holder.query("BEGIN")
     waiting.send_raw(wire.query("SELECT 1"))
     single.wait_pool(cl_waiting=1)
-    waiting.close()
+    getattr(waiting, how)()
+    single.wait_pool(cl_waiting=0, cl_active=1)
+    holder.query("COMMIT")
+
+
+def test_client_that_leaves_as_it_begins_to_wait(single):
+    """The query and the end arrive at once."""
+    holder, leaving = single.client(), single.client()
+    holder.query("BEGIN")
+    single.signal(signal.SIGSTOP)
+    leaving.send_raw(wire.query("SELECT 1"))
+    leaving.close()
+    time.sleep(0.1)
+    single.signal(signal.SIGCONT)
     single.wait_pool(cl_waiting=0, cl_active=1)
     holder.query("COMMIT")
 
