@@ -56,6 +56,8 @@ struct waiter;
 struct server_ops {
     /* Login is complete and connect_query, if any, has run. */
     void (*logged_in)(struct server *server);
+    /* Bytes came that no client gets: of our own queries, or unasked. Not during the login. */
+    void (*received)(struct server *server, size_t size);
     /* A reset or check query ended well. */
     void (*errand_done)(struct server *server);
     /* The server cannot be used any more. A message in `failure` is for the waiting clients. */

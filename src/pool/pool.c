@@ -364,6 +364,11 @@ static void on_logged_in(struct server *server)
     pool_tend(pool);
 }
 
+static void on_received(struct server *server, size_t size)
+{
+    server->pool->stats.bytes_sent += size;
+}
+
 static void on_errand_done(struct server *server)
 {
     struct pool *pool = server->pool;
@@ -461,6 +466,7 @@ static void on_lifetime_over(struct server *server)
 
 const struct server_ops pool_server_ops = {
     .logged_in = on_logged_in,
+    .received = on_received,
     .errand_done = on_errand_done,
     .failed = on_failed,
     .deadline_passed = on_deadline_passed,

@@ -321,7 +321,9 @@ static void log_stats(const struct pools *pools, usec_t now_us)
     DL_FOREACH(pools->all, pool) {
         pool_stats_add(&total, &pool->stats);
         pool_stats_add(&since, &pool->window.newer);
-        since_us = pool->window.newer_us;
+        /* The console's pool is there from the beginning, and so has the period's. */
+        if (pool->window.newer_us < since_us)
+            since_us = pool->window.newer_us;
     }
     sum = pool_stats_average(&total, &since, since_us, now_us);
     log_info(NULL,

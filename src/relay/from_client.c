@@ -7,6 +7,7 @@
  *
  * SPDX-License-Identifier: ISC
  */
+#include <stdio.h>
 #include <string.h>
 
 #include "config/config.h"
@@ -25,6 +26,20 @@ static enum message_fate refuse(struct session *session, const char *message)
 {
     session_close(session, message, message);
     return FATE_STOPPED;
+}
+
+/* Shows as much of the stream as PgBouncer does. */
+static void refuse_header(struct session *session, const uint8_t *bytes, size_t available)
+{
+    static const char digits[] = "0123456789abcdef";
+    char hex[2 * 8 + 1] = "", text[64];
+    for (size_t i = 0; i < available && i < 8; i++) {
+        hex[2 * i] = digits[bytes[i] >> 4];
+        hex[2 * i + 1] = digits[bytes[i] & 15];
+        hex[2 * i + 2] = '\0';
+    }
+    snprintf(text, sizeof(text), "bad packet header: '%s'", hex);
+    session_close(session, text, text);
 }
 
 static enum message_fate forward(struct session *session, uint8_t type, unsigned flags)
@@ -50,10 +65,10 @@ static enum message_fate decide(struct session *session, const struct frame *fra
     const struct settings *settings = settings_current();
     const struct client *client = session->client;
     unsigned flags = client_message_flags[frame->type];
-    if (flags == 0)
+    if (flags == 0) {
+        log_error(&client->subject, "unknown pkt from client: %u/0x%x", frame->type, frame->type);
         return refuse(session, "unknown pkt");
-    if (frame->size > settings->max_packet_size)
-        return refuse(session, "bad packet header: the message is over max_packet_size");
+    }
     if (flags & MESSAGE_ENDS_SESSION) {
         session_close(session, "client close request", NULL);
         return FATE_STOPPED;
@@ -113,14 +128,15 @@ void session_take_client_bytes(struct session *session, const uint8_t *bytes, si
             break;
         }
         struct frame frame;
-        bool sound = frame_read_header(position, &frame);
+        bool sound = frame_read_header(position, &frame) &&
+                     frame.size <= settings_current()->max_packet_size;
         if (!sound || ends_session(&frame)) {
             if (!send_run(session, run, position))
                 return;
             run = position;
         }
         if (!sound) {
-            session_close(session, "bad packet header", "bad packet header");
+            refuse_header(session, position, available);
             return;
         }
         enum message_fate fate = decide(session, &frame);

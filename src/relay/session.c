@@ -321,7 +321,7 @@ static void release_session(struct session *session)
 
 static const char *unsettled_reason(const struct server *server)
 {
-    if (!server->ready && server->answers.count == 0)
+    if (!server->ready)
         return "client disconnect while server was not ready";
     if (server->answers.count > 0)
         return "client disconnected with query in progress";

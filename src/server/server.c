@@ -117,15 +117,24 @@ static void errand_message(struct server *server, const struct collected_message
     }
 }
 
+/* A notification for nobody is no harm; whatever else it is, the server is not what it was. */
+static void unasked_message(struct server *server, const struct collected_message *message)
+{
+    char type = message->type > ' ' && message->type < 0x7f ? (char) message->type : '?';
+    log_warn(&server->subject, "got packet '%c' from server when not linked", type);
+    if (message->type != 'A')
+        fail(server, server->state == SERVER_USED ? "SV_USED server got dirty"
+                                                  : "SV_IDLE server got dirty");
+}
+
 static void handle_message(struct server *server, const struct collected_message *message)
 {
     if (server->state == SERVER_LOGIN && server->errand == ERRAND_NONE)
         server_login_message(server, message);
     else if (server->errand != ERRAND_NONE)
         errand_message(server, message);
-    else if (message->type != 'A')
-        fail(server, server->state == SERVER_USED ? "SV_USED server got dirty"
-                                                  : "SV_IDLE server got dirty");
+    else
+        unasked_message(server, message);
 }
 
 /* Handles what has been gathered, until the server is closed or linked or more is needed. */
@@ -160,6 +169,8 @@ static void read_unlinked(struct server *server)
                 server_login_ssl_answer(server, bytes, size);
                 break;
             }
+            if (server->login == NULL)
+                server->ops->received(server, size);
             collector_feed(&server->incoming, bytes, size);
             handle_messages(server);
             break;

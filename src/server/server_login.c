@@ -68,7 +68,7 @@ static void on_resolved(struct resolver_query *query, const struct address *addr
     struct server_login *login = container_of(query, struct server_login, query);
     struct server *server = login->server;
     if (count == 0) {
-        log_warn(&server->subject, "DNS lookup failed: %s", error);
+        log_warn(NULL, "DNS lookup failed: %s: result=%s", server->host, error);
         fail(server, "server DNS lookup failed");
         return;
     }

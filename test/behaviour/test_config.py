@@ -870,3 +870,16 @@ def test_stats_line(start_pooler):
     (line, *_) = [line for line in pooler.log().splitlines() if "LOG stats: " in line]
     for word in ("xacts/s", "queries/s", "in ", "out ", "xact ", "query ", "wait "):
         assert word in line
+
+
+def test_stats_line_with_a_new_pool(start_pooler):
+    """A pool that was made late in the period does not shorten it for all."""
+    pooler = start_pooler(pool_mode="transaction", stats_period="3")
+    client = pooler.client("p0")
+    for _ in range(300):
+        client.query("SELECT 1")
+    time.sleep(2)
+    pooler.value("SELECT 1", dbname="p1")
+    pooler.wait_log("LOG stats: ", timeout=4)
+    (line, *_) = [line for line in pooler.log().splitlines() if "LOG stats: " in line]
+    assert int(line.split("LOG stats: ")[1].split()[0]) <= 101

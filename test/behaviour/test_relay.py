@@ -382,7 +382,7 @@ def test_max_packet_size(start_pooler):
     pooler = start_pooler(pool_mode="transaction", max_packet_size="10000")
     client = pooler.client()
     client.send_raw(wire.query("SELECT '%s'" % ("x" * 20000)))
-    assert client.expect_any_error()["M"].startswith("bad packet header")
+    client.expect_error("bad packet header: '5100004e2e53454c'")
     client = pooler.client()
     client.send_raw(wire.query("SELECT repeat('x', 20000)"))
     assert client.wait_closed()[-1].type == "E"
@@ -402,6 +402,7 @@ def test_client_that_leaves(single, how, state):
     client.send_raw(data)
     single.wait_pool(sv_active=1)
     getattr(client, how)()
+    single.wait_log("closing because: client disconnect while server was not ready")
     other = single.client()
     assert other.value("SELECT now() = statement_timestamp()") == "t"
     single.wait_pool(cl_active=1, sv_active=0, sv_idle=1)
@@ -560,14 +561,17 @@ def test_server_that_ends_with_its_answer(start_pooler, fake_server):
     def script(side):
         if side.log_in():
             side.read()
+            time.sleep(0.1)
             side.send_raw(fake.answer(side.number))
-    pooler = start_pooler(server=fake_server(script), databases={"p0": ""},
+    server = fake_server(script)
+    pooler = start_pooler(server=server, databases={"p0": ""},
                           pool_mode="transaction", default_pool_size="1")
     client = pooler.client()
     for number in range(1, 6):
         client.send_raw(wire.query("SELECT 1"))
+        wait_for(lambda: len(server.queries()) == number, "the query has arrived", pause=0.005)
         pooler.signal(signal.SIGSTOP)
-        time.sleep(0.1)
+        time.sleep(0.2)
         pooler.signal(signal.SIGCONT)
         assert client.result().value == str(number)
 
@@ -577,6 +581,8 @@ def test_server_that_ends_while_idle(single, pg):
     client.query("SELECT 1")
     pg.terminate("datname = 'p0'")
     single.wait_pool(sv_idle=0, cl_active=1)
+    single.wait_log("got packet 'E' from server when not linked")
+    single.wait_log("closing because: SV_IDLE server got dirty")
     assert client.value("SELECT 2") == "2"
 
 
@@ -658,3 +664,27 @@ def test_counters(single):
     assert stats["total_received"] == sum(len(wire.query(sql)) for sql in (
         "SELECT 1", "BEGIN", "SELECT 1; SELECT 2", "COMMIT"))
     assert stats["total_sent"] > 0 and stats["total_query_time"] > 0
+
+
+def test_counters_of_our_own_queries(start_pooler, fake_server):
+    """What the server says to the reset query is traffic too."""
+    def script(side):
+        if side.log_in():
+            side.serve(lambda side, sql: fake.answer(sql))
+    pooler = start_pooler(server=fake_server(script), databases={"p0": ""},
+                          server_reset_query="reset")
+    client = pooler.client()
+    client.query("hello")
+    client.terminate()
+    pooler.wait_pool(sv_idle=1)
+    assert pooler.stats()["total_sent"] == len(fake.answer("hello") + fake.answer("reset"))
+
+
+@pytest.mark.parametrize("data,text,line", [
+    (wire.message("y", b"abc"), "unknown pkt", "unknown pkt from client: 121/0x79"),
+    (b"Q\0\0\0\1abcdef", "bad packet header: '5100000001616263'", "bad packet header")])
+def test_message_that_is_none(single, data, text, line):
+    client = single.client()
+    client.send_raw(data)
+    client.expect_error(text)
+    single.wait_log(line)
