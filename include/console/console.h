@@ -39,6 +39,12 @@ struct console {
     const char *version;           /* of SHOW VERSION; borrows */
 };
 
+/*
+ * A cancel request with the key of a console client: a PAUSE of everything is taken back, as by
+ * RESUME, and commands of this client that wait for anything else end with an error.
+ */
+void console_cancel(struct console *console, struct client *client);
+
 /* Takes over a client of the console database that has logged in. */
 void console_start(struct console *console, struct client *client, const uint8_t *bytes,
                    size_t size);

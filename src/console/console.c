@@ -75,6 +75,23 @@ static void on_drained_servers(struct task *task)
     flush(session);
 }
 
+void console_cancel(struct console *console, struct client *client)
+{
+    struct console_session *session = session_of(client);
+    struct pools *pools = console->pools;
+    struct waiting_command *waiting, *next;
+    if (pools->paused && pools->shutdown == SHUTDOWN_NONE)
+        pools_resume(pools, NULL); /* answers all who wait for the pause, from the run queue */
+    DL_FOREACH_SAFE(session->waiting, waiting, next) {
+        if (!waiting->drain.waiting)
+            continue;
+        reply_error(session, SQLSTATE_PROTOCOL_VIOLATION, "canceling statement due to user request");
+        message_write_ready_for_query(&session->reply, 'I');
+        drop_waiting(session, waiting);
+    }
+    (void) flush(session);
+}
+
 void session_wait_for_drain(struct console_session *session, enum drain_kind kind,
                             struct database *database, const char *tag)
 {

@@ -351,6 +351,9 @@ static void on_client_ready(struct client *client, const uint8_t *bytes, size_t 
 static void on_cancel_request(struct client *client, const uint8_t key[CANCEL_KEY_SIZE])
 {
     struct pooler *pooler = client->clients->owner;
+    struct client *target = clients_find_key(client->clients, key);
+    if (target != NULL && target->console_role == CONSOLE_ADMIN)
+        console_cancel(&pooler->console, target);
     cancel_begin(&pooler->cancels, client, key);
 }
 

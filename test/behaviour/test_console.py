@@ -310,6 +310,34 @@ def test_pause_ended_by_resume(pooler, admin):
     assert busy.value("SELECT 1") == "1"
 
 
+def test_pause_ended_by_a_cancel_request(pooler, admin):
+    """As by RESUME: Ctrl-C in psql takes the pause back."""
+    client = pooler.client()
+    client.query("BEGIN")
+    admin.send_raw(wire.query("PAUSE"))
+    wait_for(lambda: pooler.show("STATE", key="paused", value="yes"), "paused")
+    admin.cancel()
+    admin.expect_error("the pause was ended by RESUME", severity="ERROR")
+    admin.expect("Z")
+    assert pooler.show("STATE", key="paused", value="no")
+    assert pooler.value("SELECT 1") == 1
+
+
+@pytest.mark.parametrize("command", ["PAUSE p0", "WAIT_CLOSE"])
+def test_waiting_command_ended_by_a_cancel_request(pooler, admin, command):
+    client = pooler.client()
+    client.query("BEGIN")
+    pooler.admin("RECONNECT")
+    admin.send_raw(wire.query(command))
+    wait_for(lambda: "%s" % command.split()[0] in pooler.log(), "it waits")
+    admin.expect_silence()
+    admin.cancel()
+    admin.expect_error("canceling statement due to user request", severity="ERROR")
+    admin.expect("Z")
+    client.query("COMMIT")
+    assert admin.query("SHOW VERSION").rows
+
+
 def test_console_answers_while_a_command_waits(pooler, admin):
     busy = pooler.client()
     busy.query("BEGIN")
