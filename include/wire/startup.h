@@ -39,8 +39,9 @@ struct startup_packet {
 /*
  * Looks at the first bytes of a connection. The header alone (8 bytes) decides; the caller waits
  * until packet.size bytes have come before it reads the body. A first byte that is not zero is no
- * startup packet and gives STARTUP_BROKEN as soon as it is seen; an empty failure then means that
- * the peer is told nothing. Texts: errors.tsv.
+ * startup packet and gives STARTUP_BROKEN as soon as it is seen. STARTUP_BROKEN with an empty failure
+ * means that the peer is told nothing; so it is for a CancelRequest whose key has not CANCEL_KEY_SIZE
+ * bytes, too. Texts: errors.tsv.
  */
 struct startup_packet startup_read_header(const uint8_t *bytes, size_t size,
                                           struct failure *ret_failure);

@@ -22,15 +22,20 @@
 #define CODE_SSL            80877103
 #define CODE_GSS            80877104
 
-static void set_bad_header(const uint8_t *bytes, size_t size, struct failure *ret_failure)
+static void set_failure(const uint8_t bytes[STARTUP_HEADER_SIZE], uint32_t code,
+                        struct failure *ret_failure)
 {
     char hex[2 * STARTUP_HEADER_SIZE + 1] = "";
-    for (size_t i = 0; i < size && i < STARTUP_HEADER_SIZE; i++)
+    if (code >> 16 == 2) {
+        failure_set(ret_failure, "old V2 protocol not supported");
+        return;
+    }
+    for (size_t i = 0; i < STARTUP_HEADER_SIZE; i++)
         snprintf(hex + 2 * i, 3, "%02x", bytes[i]);
     failure_set(ret_failure, "bad packet header: '%s'", hex);
 }
 
-/* A special packet has one size only; anything else is no packet of ours. */
+/* A request has one size only; anything else is no packet of ours. */
 static enum startup_kind kind_of(uint32_t code, size_t size)
 {
     switch (code) {
@@ -39,7 +44,8 @@ static enum startup_kind kind_of(uint32_t code, size_t size)
     case CODE_GSS:
         return size == STARTUP_HEADER_SIZE ? STARTUP_GSS_REQUEST : STARTUP_BROKEN;
     case CODE_CANCEL:
-        return size >= STARTUP_HEADER_SIZE + 4 ? STARTUP_CANCEL_REQUEST : STARTUP_BROKEN;
+        return size == STARTUP_HEADER_SIZE + CANCEL_KEY_SIZE ? STARTUP_CANCEL_REQUEST
+                                                             : STARTUP_BROKEN;
     default:
         return code >> 16 == 3 ? STARTUP_MESSAGE : STARTUP_BROKEN;
     }
@@ -67,10 +73,8 @@ struct startup_packet startup_read_header(const uint8_t *bytes, size_t size,
     packet.kind = STARTUP_BROKEN;
     if (packet.size >= STARTUP_HEADER_SIZE && packet.size <= STARTUP_PACKET_MAX)
         packet.kind = kind_of(code, packet.size);
-    if (packet.kind == STARTUP_BROKEN && code >> 16 == 2)
-        failure_set(ret_failure, "old V2 protocol not supported");
-    else if (packet.kind == STARTUP_BROKEN)
-        set_bad_header(bytes, size, ret_failure);
+    if (packet.kind == STARTUP_BROKEN && code != CODE_CANCEL)
+        set_failure(bytes, code, ret_failure);
     return packet;
 }
 

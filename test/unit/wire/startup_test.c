@@ -131,6 +131,18 @@ static void test_strangers_are_told_nothing(void **state UNUSED)
     }
 }
 
+/* Keys of another size are those of protocol 3.2, which we do not give out, or guesses. */
+static void test_cancel_request_has_one_size(void **state UNUSED)
+{
+    static const uint8_t sizes[] = {0, 4, 7, 8, 11, 12, 15, 17, 20, 255};
+    for (size_t i = 0; i < countof(sizes); i++) {
+        uint8_t bytes[] = {0, 0, 0, sizes[i], 0x04, 0xd2, 0x16, 0x2e};
+        struct failure failure = {0};
+        assert_int_equal(startup_read_header(bytes, 8, &failure).kind, STARTUP_BROKEN);
+        assert_string_equal(failure.message, no_failure);
+    }
+}
+
 /* ---- the parameters ---- */
 
 static bool read_parameters(const char *body, size_t size,
@@ -333,6 +345,7 @@ int main(void)
         cmocka_unit_test(test_eight_bytes_are_needed),
         cmocka_unit_test(test_broken_headers),
         cmocka_unit_test(test_strangers_are_told_nothing),
+        cmocka_unit_test(test_cancel_request_has_one_size),
         cmocka_unit_test(test_parameters_in_their_order),
         cmocka_unit_test(test_no_parameters_at_all),
         cmocka_unit_test(test_body_must_end_with_its_terminator),
