@@ -23,6 +23,7 @@
 #define SCRAM_SALT_SIZE      16   /* of the verifiers that we derive */
 #define SCRAM_SALT_MAX       1024 /* longest one accepted */
 #define SCRAM_ITERATIONS_MAX 1000000 /* a larger count from a server is refused, not computed */
+#define SCRAM_NONCE_MAX      1024 /* longest one accepted from a server, our part included */
 #define SCRAM_MESSAGE_MAX    8192
 
 /* ClientKey and ServerKey: enough to log in as the user. Wipe with OPENSSL_cleanse() after use. */

@@ -49,6 +49,15 @@ static bool read_attribute(struct cursor *cursor, char name, struct range *ret_v
     return true;
 }
 
+/* Steps over an attribute that we do not know: a letter with any value. */
+static bool skip_extension(struct cursor *cursor)
+{
+    struct range value;
+    char name = *cursor->at;
+    bool is_letter = (name >= 'a' && name <= 'z') || (name >= 'A' && name <= 'Z');
+    return is_letter && read_attribute(cursor, name, &value);
+}
+
 static bool is_printable(struct range text)
 {
     for (size_t i = 0; i < text.length; i++)
@@ -87,6 +96,16 @@ static void xor_keys(uint8_t key[SCRAM_KEY_SIZE], const uint8_t with[SCRAM_KEY_S
 
 /* ---- the server side ---- */
 
+/* What no message of a client may be, wherever it stands. */
+static scram_problem check_form(const uint8_t *message, size_t size)
+{
+    if (size > SCRAM_MESSAGE_MAX)
+        return "the SCRAM message is too long";
+    if (size > 0 && memchr(message, '\0', size) != NULL)
+        return "malformed SCRAM message: it contains a zero byte";
+    return NULL;
+}
+
 /* The GS2 header: "n,," or "y,,"; no channel binding and no other identity. */
 static scram_problem read_gs2_header(struct scram_server *scram, struct cursor *cursor)
 {
@@ -112,11 +131,10 @@ scram_problem scram_server_first(struct scram_server *scram, const uint8_t *mess
     struct range user, nonce;
     struct buffer joined = {0};
     char iterations[16];
-    scram_problem problem;
+    scram_problem problem = check_form(message, size);
 
-    if (size > SCRAM_MESSAGE_MAX)
-        return "the SCRAM message is too long";
-    problem = read_gs2_header(scram, &cursor);
+    if (problem == NULL)
+        problem = read_gs2_header(scram, &cursor);
     if (problem != NULL)
         return problem;
     buffer_append(&scram->client_first_bare, cursor.at, (size_t) (cursor.end - cursor.at));
@@ -126,6 +144,9 @@ scram_problem scram_server_first(struct scram_server *scram, const uint8_t *mess
     if (!read_attribute(&cursor, 'n', &user) || !read_attribute(&cursor, 'r', &nonce) ||
         !is_printable(nonce))
         return "malformed SCRAM message: no user or no nonce";
+    while (cursor.at < cursor.end)
+        if (!skip_extension(&cursor))
+            return "malformed SCRAM message: no attribute behind the nonce";
 
     if (scram->own_nonce == NULL)
         scram->own_nonce = random_nonce();
@@ -161,7 +182,7 @@ static scram_problem read_final(const struct scram_server *scram, struct cursor 
     while (!found && cursor->at < cursor->end) {
         *ret_without_proof = (size_t) (cursor->at - 1 - start);
         found = read_attribute(cursor, 'p', &value);
-        if (!found && !read_attribute(cursor, *cursor->at, &value))
+        if (!found && !skip_extension(cursor))
             break; /* extensions before the proof are allowed and ignored */
     }
     if (!found || cursor->at != cursor->end ||
@@ -191,11 +212,10 @@ scram_problem scram_server_final(struct scram_server *scram, const uint8_t *mess
     uint8_t proof[SCRAM_KEY_SIZE], signature[SCRAM_KEY_SIZE];
     struct buffer signed_text = {0};
     size_t without_proof = 0;
-    scram_problem problem;
+    scram_problem problem = check_form(message, size);
 
-    if (size > SCRAM_MESSAGE_MAX)
-        return "the SCRAM message is too long";
-    problem = read_final(scram, &cursor, proof, &without_proof);
+    if (problem == NULL)
+        problem = read_final(scram, &cursor, proof, &without_proof);
     if (problem != NULL)
         return problem;
     auth_message(&scram->client_first_bare, &scram->server_first, message, without_proof,
@@ -257,6 +277,8 @@ static scram_problem read_server_first(const struct scram_client *scram, struct 
     if (!read_attribute(&cursor, 'r', ret_nonce) || !is_printable(*ret_nonce) ||
         ret_nonce->length <= own || memcmp(ret_nonce->start, scram->nonce, own) != 0)
         return "malformed SCRAM message from the server: the nonce does not match";
+    if (ret_nonce->length > SCRAM_NONCE_MAX)
+        return "the nonce from the server is too long";
     if (!read_attribute(&cursor, 's', &salt) ||
         !base64_read(salt.start, salt.length, ret_verifier->salt, SCRAM_SALT_MAX,
                      &ret_verifier->salt_size) ||
