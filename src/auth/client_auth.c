@@ -150,46 +150,50 @@ enum auth_verdict client_auth_begin(struct client_auth *auth, struct buffer *ret
 
 /* ---- password messages ---- */
 
-static bool same_text(const char *a, const char *b, size_t length)
-{
-    return CRYPTO_memcmp(a, b, length) == 0;
-}
+static const char no_password[] = "the user has no password";
+static const char no_match[] = "the password does not match";
 
-static bool plain_password_is_right(const struct client_auth *auth, const char *password,
-                                    size_t length)
+/* The checks give NULL if the password is right, or what the log is told. */
+
+/* A count over the cap would stop the whole process for as long as PBKDF2 runs. */
+static const char *check_by_verifier(const struct client_auth *auth, const char *password,
+                                     size_t length)
 {
     struct secret given = {0};
     struct scram_verifier verifier;
     struct scram_keys keys;
     uint8_t stored_key[SCRAM_KEY_SIZE];
-    char md5[MD5_TEXT_SIZE];
-    bool right = false;
-    switch (auth->kind) {
-    case SECRET_NONE:
-        break;
-    case SECRET_PLAIN:
-        right = secret_equals(&auth->stored, password, length);
-        break;
-    case SECRET_MD5:
-        md5_stored(password, length, auth->user, md5);
-        right = secret_equals(&auth->stored, md5, MD5_TEXT_SIZE - 1);
-        break;
-    case SECRET_SCRAM:
-        right = secret_read_verifier(&auth->stored, &verifier);
-        secret_set(&given, password, length);
-        scram_key_cache_derive(auth->key_cache, &given, verifier.salt, verifier.salt_size,
-                               verifier.iterations, &keys);
-        scram_stored_key(keys.client_key, stored_key);
-        right = right && CRYPTO_memcmp(stored_key, verifier.stored_key, SCRAM_KEY_SIZE) == 0;
-        secret_release(&given);
-        OPENSSL_cleanse(&keys, sizeof(keys));
-        break;
-    }
-    return right;
+    if (!secret_read_verifier(&auth->stored, &verifier))
+        return no_match;
+    if (verifier.iterations > SCRAM_ITERATIONS_MAX)
+        return "the stored verifier has too many iterations";
+    secret_set(&given, password, length);
+    scram_key_cache_derive(auth->key_cache, &given, verifier.salt, verifier.salt_size,
+                           verifier.iterations, &keys);
+    scram_stored_key(keys.client_key, stored_key);
+    secret_release(&given);
+    OPENSSL_cleanse(&keys, sizeof(keys));
+    return CRYPTO_memcmp(stored_key, verifier.stored_key, SCRAM_KEY_SIZE) == 0 ? NULL : no_match;
 }
 
-static bool md5_response_is_right(const struct client_auth *auth, const char *response,
-                                  size_t length)
+static const char *check_plain(const struct client_auth *auth, const char *password, size_t length)
+{
+    char md5[MD5_TEXT_SIZE];
+    switch (auth->kind) {
+    case SECRET_NONE:
+        return no_password;
+    case SECRET_PLAIN:
+        return secret_equals(&auth->stored, password, length) ? NULL : no_match;
+    case SECRET_MD5:
+        md5_stored(password, length, auth->user, md5);
+        return secret_equals(&auth->stored, md5, MD5_TEXT_SIZE - 1) ? NULL : no_match;
+    case SECRET_SCRAM:
+        return check_by_verifier(auth, password, length);
+    }
+    return no_match;
+}
+
+static const char *check_md5(const struct client_auth *auth, const char *response, size_t length)
 {
     char stored[MD5_TEXT_SIZE] = "", expected[MD5_TEXT_SIZE];
     if (auth->kind == SECRET_MD5)
@@ -198,27 +202,27 @@ static bool md5_response_is_right(const struct client_auth *auth, const char *re
         md5_stored(auth->stored.bytes != NULL ? auth->stored.bytes : "", auth->stored.length,
                    auth->user, stored);
     md5_answer(stored, auth->md5_salt, expected);
-    return length == MD5_TEXT_SIZE - 1 && same_text(expected, response, length) &&
-           auth->kind != SECRET_NONE;
+    bool right = length == MD5_TEXT_SIZE - 1 && CRYPTO_memcmp(expected, response, length) == 0;
+    if (auth->kind == SECRET_NONE)
+        return no_password;
+    return right ? NULL : no_match;
 }
 
 static enum auth_verdict check_password(struct client_auth *auth, const uint8_t *body, size_t size,
                                         struct failure *ret_failure)
 {
     const char *password = (const char *) body;
-    bool right;
+    const char *problem;
     if (size == 0 || memchr(body, '\0', size) != body + size - 1)
         return refuse(auth, "password authentication failed", "malformed password message",
                       ret_failure);
     if (size == 1)
         return refuse(auth, "empty password returned by client", NULL, ret_failure);
-    right = auth->method == AUTH_PLAIN ? plain_password_is_right(auth, password, size - 1)
-                                       : md5_response_is_right(auth, password, size - 1);
-    if (right)
+    problem = auth->method == AUTH_PLAIN ? check_plain(auth, password, size - 1)
+                                         : check_md5(auth, password, size - 1);
+    if (problem == NULL)
         return accept(auth);
-    return refuse(auth, "password authentication failed",
-                  auth->kind == SECRET_NONE ? "the user has no password" : "the password does not match",
-                  ret_failure);
+    return refuse(auth, "password authentication failed", problem, ret_failure);
 }
 
 /* ---- SCRAM ---- */
@@ -229,7 +233,7 @@ static enum auth_verdict refuse_scram(struct client_auth *auth, const char *prob
     if (auth->kind == SECRET_MD5)
         problem = "the stored secret is an md5 hash, which scram-sha-256 cannot use";
     else if (auth->kind == SECRET_NONE)
-        problem = "the user has no password";
+        problem = no_password;
     return refuse(auth, "SASL authentication failed", problem, ret_failure);
 }
 
