@@ -107,16 +107,16 @@ static bool answer_md5(struct server_auth *auth, struct message_reader *reader,
     return true;
 }
 
+/* Reads the list up to its end; without one the reader is broken. */
 static bool offers_scram(struct message_reader *reader)
 {
     bool found = false;
-    while (!reader->broken && message_bytes_left(reader) > 0) {
+    for (;;) {
         const char *mechanism = message_read_text(reader);
         if (mechanism[0] == '\0')
-            break;
+            return found;
         found = found || strcmp(mechanism, SCRAM_MECHANISM) == 0;
     }
-    return found;
 }
 
 static bool answer_sasl(struct server_auth *auth, struct message_reader *reader,
@@ -124,7 +124,10 @@ static bool answer_sasl(struct server_auth *auth, struct message_reader *reader,
 {
     struct buffer first = {0};
     size_t mark;
-    if (!offers_scram(reader))
+    bool offered = offers_scram(reader);
+    if (reader->broken)
+        return fail(ret_failure, "malformed authentication request");
+    if (!offered)
         return fail(ret_failure,
                     "none of the server's SASL authentication mechanisms are supported");
     if (auth->kind == SECRET_PLAIN)
