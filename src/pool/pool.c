@@ -131,9 +131,9 @@ enum take_result pool_take(struct pool *pool, struct server **ret_server,
         failure_set(ret_failure, "server shutting down");
         return TAKE_REFUSED;
     }
-    if (pool->waiters != NULL || pool_is_paused(pool))
+    if (pool_is_paused(pool))
         return TAKE_WAIT;
-    *ret_server = usable_idle_server(pool);
+    *ret_server = pool->waiters == NULL ? usable_idle_server(pool) : NULL;
     if (*ret_server != NULL) {
         lend(pool, *ret_server);
         return TAKE_SERVER;
