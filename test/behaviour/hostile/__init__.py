@@ -1,0 +1,1 @@
+"""What attackers, broken peers and bad luck try."""
