@@ -112,8 +112,8 @@ enum receive_result connection_receive(struct connection *connection, uint8_t **
 /*
  * Says that a receive of `received` bytes has emptied the socket, and so saves the receive that would
  * find nothing. Ignored where that cannot be known (a full buffer, a peer that has shut down). Only
- * for callers that will notice a dead peer in another way, by sending to it: an error that arrived
- * together with the bytes makes no event of its own.
+ * for callers that will notice a dead peer in another way, by sending to it without having to hear
+ * from it first: an error that arrived together with the bytes makes no event of its own.
  */
 void connection_mark_drained(struct connection *connection, size_t received);
 

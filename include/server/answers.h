@@ -45,6 +45,18 @@ static inline bool answers_settled(const struct answers *answers)
     return answers->count == 0 && !answers->skipping && !answers->copying;
 }
 
+/*
+ * Something will come from the server even if the client sends nothing more: the newest request ends
+ * in a ReadyForQuery of its own. Not so in the middle of a pipeline or of COPY data.
+ */
+bool answers_will_come(const struct answers *answers);
+
+/* A message of this type makes the server answer at once, and end the answer with ReadyForQuery. */
+static inline bool answers_ends_request(uint8_t type)
+{
+    return type == 'Q' || type == 'S' || type == 'F';
+}
+
 /* A client message of this type goes to the server. */
 void answers_expect(struct answers *answers, uint8_t type);
 

@@ -172,6 +172,21 @@ static bool may_read(const struct session *session)
            server->answers.count < ANSWERS_HIGH_MARK;
 }
 
+/* The stash ends with a whole message that will be answered. */
+static bool stash_will_be_answered(const struct session *session)
+{
+    const uint8_t *position = session->stash.data;
+    size_t left = session->stash.size;
+    struct frame frame = {.type = 0};
+    while (left >= FRAME_HEADER_SIZE) {
+        if (!frame_read_header(position, &frame) || frame.size > left)
+            return false;
+        position += frame.size;
+        left -= (size_t) frame.size;
+    }
+    return left == 0 && answers_ends_request(frame.type);
+}
+
 /*
  * True if the client will be sent something, whatever it does: then a connection that died together
  * with the last bytes is noticed, and the receive that would find nothing can be saved.
@@ -179,9 +194,12 @@ static bool may_read(const struct session *session)
 static bool will_be_answered(const struct session *session)
 {
     const struct client *client = session->client;
-    return session->state == SESSION_WAITING || session->state == SESSION_SYNCING ||
-           (client->server != NULL && client->server->answers.count > 0 &&
-            session->body_left == 0 && session->held_size == 0);
+    if (session->held_size > 0)
+        return false;
+    if (session->stash.size > 0)
+        return stash_will_be_answered(session);
+    return client->server != NULL && session->body_left == 0 &&
+           answers_will_come(&client->server->answers);
 }
 
 /* Puts the head of a cut message back in front of what followed it. */

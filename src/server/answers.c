@@ -78,6 +78,13 @@ static uint8_t head_type(const struct answers *answers)
     return answers->count > 0 ? (uint8_t) (entry_at(answers, 0) & ~SWALLOWED) : 0;
 }
 
+bool answers_will_come(const struct answers *answers)
+{
+    if (answers->count == 0 || answers->copying)
+        return false;
+    return answers_ends_request(entry_at(answers, answers->count - 1) & (uint8_t) ~SWALLOWED);
+}
+
 void answers_expect(struct answers *answers, uint8_t type)
 {
     if (type == 'd' || type == 'H')
@@ -155,7 +162,7 @@ bool answers_received(struct answers *answers, uint8_t type)
             skip_to_sync(answers);
         return true;
     case 'Z':
-        if (head != 'Q' && head != 'S' && head != 'F')
+        if (!answers_ends_request(head))
             return false;
         pop(answers);
         return true;
