@@ -99,6 +99,7 @@ struct server {
     struct collector incoming; /* owns; what is not linked reads whole messages */
     uint64_t body_left;        /* of the message that is passing through to the client */
     bool swallowing;           /* that body goes nowhere: it answers a statement of our own */
+    bool said_goodbye;         /* that body is an error that nobody asked for: nothing follows it */
     struct answers answers;
     struct buffer held; /* owns; the head of a message that was cut by a read */
     char transaction_status;   /* of the last ReadyForQuery: 'I', 'T', 'E' */

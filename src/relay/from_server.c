@@ -105,6 +105,8 @@ static bool take_message(struct stream *stream, const struct frame *frame)
 {
     struct server *server = stream->server;
     bool swallowed = answers_swallows_next(&server->answers) && frame->type != 'A';
+    /* Only a server that is going away speaks of an error when it owes no answer. */
+    server->said_goodbye = frame->type == 'E' && server->answers.count == 0;
     if (!answers_received(&server->answers, frame->type))
         return distrust(stream, "unknown pkt");
     if (frame->type == 'S' && !take_parameter(stream, frame))
@@ -147,6 +149,8 @@ static bool take_bytes(struct session *session, const uint8_t *bytes, size_t siz
             pass_body(&stream);
             continue;
         }
+        if (server->said_goodbye)
+            break;
         if (available < FRAME_HEADER_SIZE) {
             hold(&stream);
             break;
@@ -166,6 +170,8 @@ static bool take_bytes(struct session *session, const uint8_t *bytes, size_t siz
         if (!take_message(&stream, &frame))
             return false;
     }
+    if (server->said_goodbye && server->body_left == 0)
+        return distrust(&stream, "server conn crashed?");
     return send_run(&stream);
 }
 
