@@ -100,6 +100,7 @@ struct server {
     uint64_t body_left;        /* of the message that is passing through to the client */
     bool swallowing;           /* that body goes nowhere: it answers a statement of our own */
     bool said_goodbye;         /* that body is an error that nobody asked for: nothing follows it */
+    bool errand_failed;        /* our own query was answered with an error */
     struct answers answers;
     struct buffer held; /* owns; the head of a message that was cut by a read */
     char transaction_status;   /* of the last ReadyForQuery: 'I', 'T', 'E' */
