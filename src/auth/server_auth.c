@@ -107,7 +107,7 @@ static bool answer_md5(struct server_auth *auth, struct message_reader *reader,
     return true;
 }
 
-/* Reads the list up to its end; without one the reader is broken. */
+/* Reads the list up to the empty name that must end it. */
 static bool offers_scram(struct message_reader *reader)
 {
     bool found = false;
@@ -125,7 +125,7 @@ static bool answer_sasl(struct server_auth *auth, struct message_reader *reader,
     struct buffer first = {0};
     size_t mark;
     bool offered = offers_scram(reader);
-    if (reader->broken)
+    if (reader->broken || message_bytes_left(reader) != 0)
         return fail(ret_failure, "malformed authentication request");
     if (!offered)
         return fail(ret_failure,

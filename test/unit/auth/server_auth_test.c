@@ -216,7 +216,7 @@ static void test_lists_of_mechanisms(void **state UNUSED)
         {LIST(""), NONE},
         {LIST("OTHER\0"), NONE},
         {LIST("SCRAM-SHA-256-PLUS\0"), NONE},
-        {LIST("\0SCRAM-SHA-256\0"), NONE}, /* behind the end */
+        {LIST("\0SCRAM-SHA-256\0"), MALFORMED}, /* behind the end */
         {"", 0, MALFORMED},
         {LIST("SCRAM-SHA-256"), MALFORMED},
         {LIST("SCRAM-SHA-256\0OTHER"), MALFORMED},
