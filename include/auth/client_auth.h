@@ -44,6 +44,9 @@ struct client_auth *client_auth_create(enum auth_method method, const char *user
                                        const struct secret *stored, uint32_t iterations,
                                        struct scram_key_cache *key_cache) MUST_CHECK;
 
+/* The client speaks by TLS: offers SCRAM-SHA-256-PLUS too. Before client_auth_begin(). */
+void client_auth_bind(struct client_auth *auth, const struct scram_binding *binding);
+
 /* Wipes and frees. */
 void client_auth_destroy(struct client_auth *auth);
 

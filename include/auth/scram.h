@@ -3,7 +3,8 @@
  *
  * The messages are those inside SASLInitialResponse, SASLContinue, SASLResponse and SASLFinal.
  * Passwords are prepared with SASLprep (RFC 4013) and used as they are where that fails, which is
- * PostgreSQL's rule. Comparisons of keys take constant time. Channel binding comes with TLS.
+ * PostgreSQL's rule. Comparisons of keys take constant time. The channel binding of
+ * SCRAM-SHA-256-PLUS is tls-server-end-point (RFC 5929).
  *
  * SPDX-License-Identifier: ISC
  */
@@ -19,6 +20,7 @@
 #include "base/secret.h"
 
 #define SCRAM_MECHANISM      "SCRAM-SHA-256"
+#define SCRAM_MECHANISM_PLUS "SCRAM-SHA-256-PLUS"
 #define SCRAM_KEY_SIZE       32
 #define SCRAM_SALT_SIZE      16   /* of the verifiers that we derive */
 #define SCRAM_SALT_MAX       1024 /* longest one accepted */
@@ -29,6 +31,12 @@
 /* ClientKey and ServerKey: enough to log in as the user. Wipe with OPENSSL_cleanse() after use. */
 struct scram_keys {
     uint8_t client_key[SCRAM_KEY_SIZE], server_key[SCRAM_KEY_SIZE];
+};
+
+/* What ties an exchange to its TLS connection: the hash of the server's certificate. */
+struct scram_binding {
+    uint8_t end_point[64];
+    size_t size; /* 0: there is none, as without TLS */
 };
 
 /* What a server stores about a password. */
@@ -64,14 +72,15 @@ void scram_stored_key(const uint8_t client_key[SCRAM_KEY_SIZE], uint8_t ret_stor
 typedef const char *scram_problem;
 
 /*
- * The server side: we check a client. Zero the struct, set `verifier`, then feed the client's two
- * messages. `reject` makes every proof fail (mock exchange for unknown users) at the same cost.
+ * The server side: we check a client. Zero the struct, set `verifier`, with TLS `binding`, and
+ * `plus` if the client chose SCRAM-SHA-256-PLUS; then feed the client's two messages. `reject` makes every proof fail (mock exchange for unknown users) at the same cost.
  */
 struct scram_server {
     struct scram_verifier verifier;
     bool reject;
-    struct buffer client_first_bare, server_first; /* own */
-    char gs2_flag;                /* 'n' or 'y' */
+    bool plus;
+    struct scram_binding binding;
+    struct buffer gs2_header, client_first_bare, server_first; /* own */
     char *nonce;                  /* owns; client's and server's part, from the first message on */
     char *own_nonce;              /* owns; ours, random unless a test has set it */
     struct scram_keys learned;    /* client_key filled by a good final message */
@@ -91,6 +100,8 @@ struct scram_client {
     const struct secret *password;      /* borrows until release; or NULL and */
     const struct scram_keys *keys;      /* borrows until release */
     struct scram_key_cache *key_cache;  /* borrows until release; needed with a password */
+    const struct scram_binding *binding; /* borrows until release; NULL: no TLS */
+    bool plus;                          /* the server offers SCRAM-SHA-256-PLUS, and it is used */
     char *nonce;                        /* owns; random unless a test has set it */
     struct buffer first_bare, server_first; /* own */
     uint8_t server_signature[SCRAM_KEY_SIZE];

@@ -26,6 +26,9 @@ struct server_auth;
 struct server_auth *server_auth_create(const char *user, const struct secret *stored,
                                        const struct scram_keys *learned,
                                        struct scram_key_cache *key_cache) MUST_CHECK;
+/* The server is spoken to by TLS: SCRAM-SHA-256-PLUS is used where it is offered. */
+void server_auth_bind(struct server_auth *auth, const struct scram_binding *binding);
+
 void server_auth_destroy(struct server_auth *auth);
 
 /*

@@ -51,6 +51,11 @@ struct client_auth *client_auth_create(enum auth_method method, const char *user
     return auth;
 }
 
+void client_auth_bind(struct client_auth *auth, const struct scram_binding *binding)
+{
+    auth->scram.binding = *binding;
+}
+
 void client_auth_destroy(struct client_auth *auth)
 {
     if (auth == NULL)
@@ -120,6 +125,17 @@ static void prepare_verifier(struct client_auth *auth)
     auth->scram.reject = true;
 }
 
+/* The strongest first; an empty name ends the list. */
+static void write_mechanisms(const struct client_auth *auth, struct buffer *ret_bytes)
+{
+    static const char both[] = SCRAM_MECHANISM_PLUS "\0" SCRAM_MECHANISM "\0";
+    static const char one[] = SCRAM_MECHANISM "\0";
+    if (auth->scram.binding.size > 0)
+        message_write_authentication(ret_bytes, 10, both, sizeof(both));
+    else
+        message_write_authentication(ret_bytes, 10, one, sizeof(one));
+}
+
 enum auth_verdict client_auth_begin(struct client_auth *auth, struct buffer *ret_bytes,
                                     struct failure *ret_failure)
 {
@@ -141,7 +157,7 @@ enum auth_verdict client_auth_begin(struct client_auth *auth, struct buffer *ret
         break;
     case AUTH_SCRAM:
         prepare_verifier(auth);
-        message_write_authentication(ret_bytes, 10, SCRAM_MECHANISM "\0", sizeof(SCRAM_MECHANISM) + 1);
+        write_mechanisms(auth, ret_bytes);
         auth->step = STEP_SCRAM_FIRST;
         break;
     }
@@ -252,7 +268,8 @@ static enum auth_verdict check_scram_first(struct client_auth *auth, const uint8
     uint32_t length = message_read_int32(&reader);
     struct buffer answer = {0};
     scram_problem problem;
-    if (!reader.broken && strcmp(mechanism, SCRAM_MECHANISM) != 0)
+    auth->scram.plus = auth->scram.binding.size > 0 && strcmp(mechanism, SCRAM_MECHANISM_PLUS) == 0;
+    if (!reader.broken && !auth->scram.plus && strcmp(mechanism, SCRAM_MECHANISM) != 0)
         return refuse(auth, "client selected an invalid SASL authentication mechanism", NULL,
                       ret_failure);
     if (reader.broken || length != message_bytes_left(&reader))

@@ -21,6 +21,9 @@
 
 #define NONCE_SIZE 18
 
+/* The GS2 flag of the one channel binding that there is. */
+#define GS2_BINDING "p=tls-server-end-point,"
+
 struct cursor {
     const char *at, *end;
 };
@@ -106,22 +109,69 @@ static scram_problem check_form(const uint8_t *message, size_t size)
     return NULL;
 }
 
-/* The GS2 header: "n,," or "y,,"; no channel binding and no other identity. */
+static bool starts_with(const struct cursor *cursor, const char *text)
+{
+    size_t length = strlen(text);
+    return (size_t) (cursor->end - cursor->at) >= length && memcmp(cursor->at, text, length) == 0;
+}
+
+/* The channel-binding flag, up to its comma. */
+static scram_problem read_gs2_flag(const struct scram_server *scram, struct cursor *cursor)
+{
+    if (scram->plus) {
+        if (!starts_with(cursor, GS2_BINDING))
+            return "the client chose SCRAM-SHA-256-PLUS without tls-server-end-point";
+        cursor->at += strlen(GS2_BINDING);
+        return NULL;
+    }
+    if (starts_with(cursor, "p"))
+        return "the client requires SCRAM channel binding";
+    /* It could have bound, and believes that we did not offer it: somebody stands between us. */
+    if (starts_with(cursor, "y,") && scram->binding.size > 0)
+        return "the client was not offered SCRAM channel binding, which we did offer";
+    if (!starts_with(cursor, "n,") && !starts_with(cursor, "y,"))
+        return "malformed SCRAM message: unexpected channel-binding flag";
+    cursor->at += 2;
+    return NULL;
+}
+
+/* The GS2 header: the flag and no other identity. */
 static scram_problem read_gs2_header(struct scram_server *scram, struct cursor *cursor)
 {
-    if (cursor->end - cursor->at < 3)
-        return "malformed SCRAM message";
-    scram->gs2_flag = cursor->at[0];
-    if (scram->gs2_flag == 'p')
-        return "the client requires SCRAM channel binding";
-    if ((scram->gs2_flag != 'n' && scram->gs2_flag != 'y') || cursor->at[1] != ',')
-        return "malformed SCRAM message: unexpected channel-binding flag";
-    if (cursor->at[2] == 'a')
+    const char *start = cursor->at;
+    scram_problem problem = read_gs2_flag(scram, cursor);
+    if (problem != NULL)
+        return problem;
+    if (starts_with(cursor, "a"))
         return "the client uses an authorization identity, which is not supported";
-    if (cursor->at[2] != ',')
+    if (!starts_with(cursor, ","))
         return "malformed SCRAM message";
-    cursor->at += 3;
+    cursor->at++;
+    buffer_append(&scram->gs2_header, start, (size_t) (cursor->at - start));
     return NULL;
+}
+
+/* What the final message says of the binding: base64 of the GS2 header and the data. */
+static void write_binding(struct buffer *out, const void *gs2_header, size_t size,
+                          const struct scram_binding *binding)
+{
+    struct buffer data = {0};
+    buffer_append(&data, gs2_header, size);
+    if (binding != NULL)
+        buffer_append(&data, binding->end_point, binding->size);
+    base64_write(out, data.data, data.size);
+    buffer_release(&data);
+}
+
+static bool binding_is_right(const struct scram_server *scram, struct range given)
+{
+    struct buffer expected = {0};
+    write_binding(&expected, scram->gs2_header.data, scram->gs2_header.size,
+                  scram->plus ? &scram->binding : NULL);
+    bool right = given.length == expected.size &&
+                 CRYPTO_memcmp(given.start, expected.data, expected.size) == 0;
+    buffer_release(&expected);
+    return right;
 }
 
 scram_problem scram_server_first(struct scram_server *scram, const uint8_t *message, size_t size,
@@ -169,12 +219,10 @@ static scram_problem read_final(const struct scram_server *scram, struct cursor 
                                 uint8_t ret_proof[SCRAM_KEY_SIZE], size_t *ret_without_proof)
 {
     const char *start = cursor->at;
-    const char *binding = scram->gs2_flag == 'n' ? "biws" : "eSws"; /* "n,," and "y,," */
     struct range value;
     size_t proof_size = 0;
     bool found = false;
-    if (!read_attribute(cursor, 'c', &value) || value.length != 4 ||
-        memcmp(value.start, binding, 4) != 0)
+    if (!read_attribute(cursor, 'c', &value) || !binding_is_right(scram, value))
         return "malformed SCRAM message: unexpected channel binding";
     if (!read_attribute(cursor, 'r', &value) || value.length != strlen(scram->nonce) ||
         CRYPTO_memcmp(value.start, scram->nonce, value.length) != 0)
@@ -235,6 +283,7 @@ scram_problem scram_server_final(struct scram_server *scram, const uint8_t *mess
 
 void scram_server_release(struct scram_server *scram)
 {
+    buffer_release(&scram->gs2_header);
     buffer_release(&scram->client_first_bare);
     buffer_release(&scram->server_first);
     free(scram->nonce);
@@ -244,13 +293,21 @@ void scram_server_release(struct scram_server *scram)
 
 /* ---- the client side ---- */
 
+/* Whether we bind, could bind but are not offered it, or cannot. */
+static const char *gs2_header_of(const struct scram_client *scram)
+{
+    if (scram->plus)
+        return GS2_BINDING ",";
+    return scram->binding != NULL && scram->binding->size > 0 ? "y,," : "n,,";
+}
+
 void scram_client_first(struct scram_client *scram, struct buffer *ret_message)
 {
     if (scram->nonce == NULL)
         scram->nonce = random_nonce();
     add_text(&scram->first_bare, "n=,r=");
     add_text(&scram->first_bare, scram->nonce);
-    add_text(ret_message, "n,,");
+    add_text(ret_message, gs2_header_of(scram));
     buffer_append(ret_message, scram->first_bare.data, scram->first_bare.size);
 }
 
@@ -319,7 +376,10 @@ scram_problem scram_client_final(struct scram_client *scram, const uint8_t *mess
     if (problem != NULL)
         return problem;
     buffer_append(&scram->server_first, message, size);
-    add_text(&final, "c=biws,r=");
+    const char *gs2_header = gs2_header_of(scram);
+    add_text(&final, "c=");
+    write_binding(&final, gs2_header, strlen(gs2_header), scram->plus ? scram->binding : NULL);
+    add_text(&final, ",r=");
     buffer_append(&final, nonce.start, nonce.length);
     auth_message(&scram->first_bare, &scram->server_first, final.data, final.size, &signed_text);
 

@@ -36,6 +36,7 @@ struct server_auth {
     enum secret_kind kind;
     bool has_learned;
     struct scram_keys learned;
+    struct scram_binding binding;
     struct scram_client scram;
 };
 
@@ -52,6 +53,12 @@ struct server_auth *server_auth_create(const char *user, const struct secret *st
         auth->learned = *learned;
     auth->scram.key_cache = key_cache;
     return auth;
+}
+
+void server_auth_bind(struct server_auth *auth, const struct scram_binding *binding)
+{
+    auth->binding = *binding;
+    auth->scram.binding = &auth->binding;
 }
 
 void server_auth_destroy(struct server_auth *auth)
@@ -108,14 +115,13 @@ static bool answer_md5(struct server_auth *auth, struct message_reader *reader,
 }
 
 /* Reads the list up to the empty name that must end it. */
-static bool offers_scram(struct message_reader *reader)
+static void read_mechanisms(struct message_reader *reader, bool *ret_scram, bool *ret_plus)
 {
-    bool found = false;
-    for (;;) {
-        const char *mechanism = message_read_text(reader);
-        if (mechanism[0] == '\0')
-            return found;
-        found = found || strcmp(mechanism, SCRAM_MECHANISM) == 0;
+    const char *mechanism;
+    *ret_scram = *ret_plus = false;
+    while (mechanism = message_read_text(reader), mechanism[0] != '\0') {
+        *ret_scram = *ret_scram || strcmp(mechanism, SCRAM_MECHANISM) == 0;
+        *ret_plus = *ret_plus || strcmp(mechanism, SCRAM_MECHANISM_PLUS) == 0;
     }
 }
 
@@ -124,10 +130,12 @@ static bool answer_sasl(struct server_auth *auth, struct message_reader *reader,
 {
     struct buffer first = {0};
     size_t mark;
-    bool offered = offers_scram(reader);
+    bool offered, plus_offered;
+    read_mechanisms(reader, &offered, &plus_offered);
+    auth->scram.plus = plus_offered && auth->binding.size > 0;
     if (reader->broken || message_bytes_left(reader) != 0)
         return fail(ret_failure, "malformed authentication request");
-    if (!offered)
+    if (!offered && !auth->scram.plus)
         return fail(ret_failure,
                     "none of the server's SASL authentication mechanisms are supported");
     if (auth->kind == SECRET_PLAIN)
@@ -138,7 +146,7 @@ static bool answer_sasl(struct server_auth *auth, struct message_reader *reader,
         return fail(ret_failure, "wrong password type");
     scram_client_first(&auth->scram, &first);
     mark = message_begin(ret_bytes, 'p');
-    message_add_text(ret_bytes, SCRAM_MECHANISM);
+    message_add_text(ret_bytes, auth->scram.plus ? SCRAM_MECHANISM_PLUS : SCRAM_MECHANISM);
     message_add_int32(ret_bytes, (uint32_t) first.size);
     message_add_bytes(ret_bytes, first.data, first.size);
     message_end(ret_bytes, mark);

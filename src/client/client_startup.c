@@ -292,6 +292,7 @@ static void begin_authentication(struct client *client)
     struct pools *pools = client->clients->pools;
     struct buffer request = {0};
     struct failure failure = {0};
+    struct scram_binding binding;
     bool own = client->console_role == CONSOLE_ADMIN && is_own_unix_client(client);
     enum auth_method method = own ? AUTH_ANY : method_in_force();
 
@@ -300,6 +301,8 @@ static void begin_authentication(struct client *client)
     client->login->auth = client_auth_create(
         method, client->user_name, client->user != NULL, secret != NULL ? secret : &none,
         (uint32_t) settings_current()->scram_iterations, pools->key_cache);
+    binding.size = tls_server_end_point(&client->connection, binding.end_point);
+    client_auth_bind(client->login->auth, &binding);
     enum auth_verdict verdict = client_auth_begin(client->login->auth, &request, &failure);
     client_handle_verdict(client, verdict, &request, &failure);
 }

@@ -209,6 +209,7 @@ void server_login_secured(struct server *server, const char *problem)
 {
     struct server_login *login = server->login;
     char description[TLS_DESCRIPTION_SIZE];
+    struct scram_binding binding;
     if (problem == NULL && login->tls.negotiation == TLS_NEGOTIATION_DIRECT &&
         !tls_has_agreed_protocol(&server->connection))
         problem = "the server does not agree to speak \"postgresql\" (ALPN)";
@@ -220,6 +221,8 @@ void server_login_secured(struct server *server, const char *problem)
     server->tls = login->tls.context;
     server->tls_direct = login->tls.negotiation == TLS_NEGOTIATION_DIRECT;
     login->tls.context = NULL;
+    binding.size = tls_server_end_point(&server->connection, binding.end_point);
+    server_auth_bind(login->auth, &binding);
     tls_describe(&server->connection, description, sizeof(description));
     if (settings_current()->log_connections)
         log_info(&server->subject, "SSL established: %s", description);

@@ -535,6 +535,61 @@ static void test_both_sides_understand_each_other(void **state UNUSED)
     scram_client_release(&ours);
 }
 
+/* ---- channel binding ---- */
+
+static const struct scram_binding here = {.end_point = {1, 2, 3}, .size = 32};
+static const struct scram_binding elsewhere = {.end_point = {1, 2, 4}, .size = 32};
+
+/* A whole exchange; returns why the server refused it. */
+static scram_problem exchange(const struct scram_binding *of_client, bool client_plus,
+                              const struct scram_binding *of_server, bool server_plus)
+{
+    struct buffer message = {0};
+    begin_server();
+    begin_client();
+    client.binding = of_client;
+    client.plus = client_plus;
+    if (of_server != NULL)
+        server.binding = *of_server;
+    server.plus = server_plus;
+    client.first_bare.size = 0;
+    scram_client_first(&client, &message);
+    scram_problem problem = server_first((const char *) message.data, message.size);
+    message.size = 0;
+    if (problem == NULL) {
+        assert_null(scram_client_final(&client, answer.data, answer.size, &message));
+        problem = server_final((const char *) message.data, message.size);
+    }
+    buffer_release(&message);
+    return problem;
+}
+
+static void test_exchange_is_bound_to_its_channel(void **state UNUSED)
+{
+    assert_null(exchange(&here, true, &here, true));
+    assert_null(exchange(NULL, false, NULL, false));
+    assert_null(exchange(NULL, false, &here, false)); /* a client that cannot bind */
+    assert_null(exchange(&here, false, NULL, false)); /* a server that cannot bind */
+}
+
+static void test_exchange_on_another_channel_is_refused(void **state UNUSED)
+{
+    assert_non_null(exchange(&here, true, &elsewhere, true));
+}
+
+static void test_binding_that_was_stripped_is_noticed(void **state UNUSED)
+{
+    /* The client could bind and was not offered it, though the server did offer it. */
+    assert_non_null(exchange(&here, false, &here, false));
+}
+
+static void test_mechanism_and_header_must_agree(void **state UNUSED)
+{
+    assert_non_null(exchange(&here, true, &here, false));
+    assert_non_null(exchange(&here, false, &here, true));
+    assert_non_null(exchange(NULL, false, &here, true));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -565,6 +620,12 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_signature_before_the_proof_is_refused, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(test_both_sides_understand_each_other, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_exchange_is_bound_to_its_channel, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_exchange_on_another_channel_is_refused, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(test_binding_that_was_stripped_is_noticed, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(test_mechanism_and_header_must_agree, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
