@@ -278,22 +278,38 @@ static bool may_end_lifetime(struct pool *pool, struct server *server)
     return false;
 }
 
+/* Why a server that is about to be free must go instead; NULL if it may stay. */
+static const char *reason_to_close(struct pool *pool, struct server *server)
+{
+    if (server->lifetime_is_over && may_end_lifetime(pool, server))
+        return "server lifetime over";
+    if (server->close_needed)
+        return "close_needed";
+    return pool_is_paused(pool) ? "pause mode" : NULL;
+}
+
 void pool_give_back(struct pool *pool, struct server *server, bool settled, const char *reason)
 {
     server->promised_to = NULL;
-    if (!settled)
+    if (settled)
+        reason = pool->limits.server_lifetime_us == 0 ? "server lifetime over"
+                                                      : reason_to_close(pool, server);
+    if (reason != NULL)
         pool_close_server(pool, server, reason);
-    else if (pool->limits.server_lifetime_us == 0 ||
-             (server->lifetime_is_over && may_end_lifetime(pool, server)))
-        pool_close_server(pool, server, "server lifetime over");
-    else if (server->close_needed)
-        pool_close_server(pool, server, "close_needed");
-    else if (pool_is_paused(pool))
-        pool_close_server(pool, server, "pause mode");
     else if (server->cancels_in_flight > 0)
         move_server(pool, server, SERVER_BEING_CANCELED);
     else
         settle(pool, server);
+}
+
+/* It is clean. */
+static void free_or_close(struct pool *pool, struct server *server)
+{
+    const char *reason = reason_to_close(pool, server);
+    if (reason != NULL)
+        pool_close_server(pool, server, reason);
+    else
+        make_free(pool, server, SERVER_IDLE);
 }
 
 void pool_cancel_wait(struct pool *pool, struct waiter *waiter)
@@ -305,7 +321,7 @@ void pool_cancel_wait(struct pool *pool, struct waiter *waiter)
         struct server *server = waiter->server;
         waiter->server = NULL;
         server->promised_to = NULL;
-        make_free(pool, server, SERVER_IDLE); /* nobody has used it */
+        free_or_close(pool, server); /* nobody has used it */
     }
 }
 
@@ -319,8 +335,9 @@ void pool_hold_for_cancel(struct pool *pool, struct server *server, int change)
 {
     server->cancels_in_flight += (unsigned) change;
     if (server->cancels_in_flight == 0 && server->state == SERVER_BEING_CANCELED) {
-        if (server->close_needed || pool_is_paused(pool))
-            pool_close_server(pool, server, "close_needed");
+        const char *reason = reason_to_close(pool, server);
+        if (reason != NULL)
+            pool_close_server(pool, server, reason);
         else
             settle(pool, server);
     }
@@ -355,12 +372,7 @@ static void on_logged_in(struct server *server)
     server_finish_login(server);
     pool->last_attempt_failed = pool->retry_later = false;
     wake_welcome_waiters(pool);
-    if (server->close_needed)
-        pool_close_server(pool, server, "close_needed");
-    else if (pool_is_paused(pool))
-        pool_close_server(pool, server, "pause mode");
-    else
-        make_free(pool, server, SERVER_IDLE);
+    free_or_close(pool, server);
     pool_tend(pool);
 }
 
@@ -371,13 +383,7 @@ static void on_received(struct server *server, size_t size)
 
 static void on_errand_done(struct server *server)
 {
-    struct pool *pool = server->pool;
-    if (server->close_needed)
-        pool_close_server(pool, server, "close_needed");
-    else if (pool_is_paused(pool))
-        pool_close_server(pool, server, "pause mode");
-    else
-        make_free(pool, server, SERVER_IDLE);
+    free_or_close(server->pool, server);
 }
 
 /* "The database system is starting up" and its like: not an answer to those who wait. */

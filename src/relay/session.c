@@ -145,11 +145,9 @@ static const struct server_link_ops link_ops = {
 /* The client takes over the server's spelling of values that mean the same. */
 static void adopt_parameters(struct client *client, const struct server *server)
 {
-    struct parameters own = client->parameters;
-    parameters_init(&client->parameters, server->tracked);
-    parameters_fill(&client->parameters, &server->parameters, server->tracked);
-    parameters_fill(&client->parameters, &own, server->tracked);
-    parameters_release(&own, server->tracked);
+    for (unsigned i = 0; i < server->tracked->count; i++)
+        if (server->parameters.values[i] != NULL)
+            parameters_set(&client->parameters, i, server->parameters.values[i]);
 }
 
 /* Starts our own SET, if the server's parameters are not the client's. */

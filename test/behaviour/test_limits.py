@@ -4,6 +4,7 @@ import time
 
 import pytest
 
+from support import fake_server as fake
 from support import wire
 from support.process import wait_for
 
@@ -371,6 +372,21 @@ def test_server_lifetime(start_pooler):
     first = client.value("SELECT pg_backend_pid()")
     wait_for(lambda: client.value("SELECT pg_backend_pid()") != first, "a new server")
     assert "closing because: server lifetime over" in pooler.log()
+
+
+def test_server_lifetime_ends_during_the_reset(start_pooler, fake_server):
+    def script(side):
+        if side.log_in():
+            def answer(side, sql):
+                time.sleep(1.2 if sql == "reset" else 0)
+                return fake.answer(sql)
+            side.serve(answer)
+    pooler = start_pooler(server=fake_server(script), databases={"p0": ""}, server_lifetime="1",
+                          server_reset_query="reset")
+    client = pooler.client()
+    client.query("SELECT 1")
+    client.terminate()
+    pooler.wait_log("closing because: server lifetime over")
 
 
 def test_server_lifetime_zero_uses_once(start_pooler):
