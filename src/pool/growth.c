@@ -188,7 +188,9 @@ static const struct secret *server_secret(const struct pool *pool)
 {
     static const struct secret none;
     const struct config_database *config = pool->database->config;
-    if (config->user != NULL && !secret_is_empty(&config->password))
+    /* A pool may be older than the entry's user, whose password is not for others. */
+    if (config->user != NULL && strcmp(config->user, pool->user->name) == 0 &&
+        !secret_is_empty(&config->password))
         return &config->password;
     const struct secret *secret = config_find_secret(config_current(), pool->user->name);
     return secret != NULL ? secret : &none;

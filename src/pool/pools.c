@@ -213,12 +213,40 @@ static void rebind_hosts(struct pool *pool)
     host_list_init(&pool->hosts, config->host, config->load_balance_disable);
 }
 
+static void give_pool_to(struct pool *pool, struct user *user)
+{
+    unsigned servers = pool_server_count(pool);
+    pool_leave_hungry(pool);
+    HASH_DELETE(hh, pool->database->members, pool);
+    DL_DELETE2(pool->user->members, pool, user_prev, user_next);
+    pool->user->server_count -= servers;
+    pool->user = user;
+    user->server_count += servers;
+    HASH_ADD(hh, pool->database->members, user, sizeof(pool->user), pool);
+    DL_APPEND2(user->members, pool, user_prev, user_next);
+}
+
+/* Another forced user: the clients of the old one's pool go on, with servers of the new one. */
+static void change_forced_user(struct database *database, const char *from, const char *to)
+{
+    struct user *old = pools_get_user(database->pools, from);
+    struct user *new = pools_get_user(database->pools, to);
+    struct pool *pool, *taken;
+    HASH_FIND(hh, database->members, &old, sizeof(old), pool);
+    HASH_FIND(hh, database->members, &new, sizeof(new), taken);
+    if (pool != NULL && taken == NULL)
+        give_pool_to(pool, new);
+}
+
 /* The entry has a new line: open servers that lead elsewhere must go. */
 static void change_database(struct database *database, const struct config_database *config)
 {
     bool reconnect = config_database_needs_reconnect(database->config, config) ||
                      config_database_tls_differs(database->config, config);
     struct pool *pool, *next;
+    if (database->config->user != NULL && config->user != NULL &&
+        strcmp(database->config->user, config->user) != 0)
+        change_forced_user(database, database->config->user, config->user);
     release_config(database);
     database->config = config;
     if (!reconnect)

@@ -595,9 +595,19 @@ def test_changed_server_user(start_pooler):
     pooler = start_pooler(pool_mode="transaction", databases={"p0": "user=alice"})
     client = pooler.client()
     assert client.value("SELECT current_user") == "alice"
+    busy = pooler.client()
+    busy.query("BEGIN")
     pooler.databases["p0"] = "user=carol"
     pooler.reload()
     assert pooler.value("SELECT current_user") == "carol"
+    assert client.value("SELECT current_user") == "carol"
+    assert busy.value("SELECT current_user") == "alice"
+    busy.query("COMMIT")
+    assert busy.value("SELECT current_user") == "carol"
+    assert [row["user"] for row in pooler.show("POOLS", database="p0")] == ["carol"]
+    assert {row["name"]: row["current_connections"] for row in pooler.show("USERS")
+            if row["name"] in ("alice", "carol")} == {"alice": 0, "carol": pooler.servers(
+                user="carol")}
 
 
 def test_changed_password_keeps_the_servers(start_pooler):
