@@ -408,6 +408,26 @@ def test_client_that_leaves(single, how, state):
     single.wait_pool(cl_active=1, sv_active=0, sv_idle=1)
 
 
+@pytest.mark.parametrize("state", ["linked", "syncing", "waiting"])
+@pytest.mark.parametrize("data", [wire.query("SELECT 1")[:-3], wire.parse("SELECT 1"), b"QQ"])
+def test_client_that_is_reset_with_its_last_bytes(single, data, state):
+    """No answer will ever tell: the end has to be read."""
+    holder = single.client()
+    client = single.client(application_name="mine" if state == "syncing" else "")
+    if state == "waiting":
+        holder.query("BEGIN")
+    single.signal(signal.SIGSTOP)
+    client.send_raw(data)
+    client.reset()
+    time.sleep(0.1)
+    single.signal(signal.SIGCONT)
+    single.command_result("SHOW VERSION")
+    if state == "waiting":
+        holder.query("COMMIT")
+    single.wait_pool(cl_active=1, cl_waiting=0, sv_active=0)
+    assert holder.value("SELECT 1") == "1"
+
+
 def test_client_that_leaves_a_session_clean(start_pooler):
     pooler = start_pooler(default_pool_size="1")
     client = pooler.client()
