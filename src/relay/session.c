@@ -76,15 +76,25 @@ static void set_wait_limit(struct session *session)
                        client->query_start_us);
 }
 
-static void send_wait_notice(struct session *session)
+/* Returns false if the client is gone, and the session with it. */
+static bool send_to_client(struct session *session, struct buffer *message)
+{
+    bool sent = connection_send(&session->client->connection, message->data, message->size);
+    buffer_release(message);
+    if (!sent)
+        session_close(session, "unexpected eof", NULL);
+    return sent;
+}
+
+/* Returns false if the session is over. */
+static bool send_wait_notice(struct session *session)
 {
     struct buffer notice = {0};
     notice_response_write(
         &notice, SQLSTATE_SUCCESS,
         "No server connection available in postgres backend, client being queued", NULL);
-    connection_send_last(&session->client->connection, notice.data, notice.size);
-    buffer_release(&notice);
     session->notified = true;
+    return send_to_client(session, &notice);
 }
 
 static void wait_deadline_passed(struct session *session)
@@ -97,9 +107,8 @@ static void wait_deadline_passed(struct session *session)
         return;
     }
     usec_t notify_us = notify_after_us(session);
-    if (notify_us != 0 && waited_us >= notify_us)
-        send_wait_notice(session);
-    set_wait_limit(session);
+    if (notify_us == 0 || waited_us < notify_us || send_wait_notice(session))
+        set_wait_limit(session);
 }
 
 /* ---- linking ---- */
@@ -374,8 +383,8 @@ void session_cancel_wait(struct session *session)
     client->query_start_us = 0;
     error_response_write(&answer, "ERROR", "57014", text);
     message_write_ready_for_query(&answer, 'I');
-    connection_send_last(&client->connection, answer.data, answer.size);
-    buffer_release(&answer);
+    if (!send_to_client(session, &answer))
+        return;
     set_idle_limit(session);
     loop_post(loop_of(session), &client->task);
 }

@@ -1,7 +1,9 @@
 """Cancel requests: they reach the query they were meant for, and nothing else."""
 
 import os
+import signal
 import threading
+import time
 
 import psycopg
 import pytest
@@ -189,6 +191,21 @@ def test_requester_that_leaves(pooler):
     requester.send_raw(wire.special_packet(wire.CANCEL_REQUEST, client.key))
     requester.reset()
     expect_cancelled(client)
+
+
+def test_waiting_client_that_was_reset(start_pooler):
+    """The answer to its cancelled query tells that it is gone."""
+    pooler = start_pooler(pool_mode="transaction", default_pool_size="1")
+    holder, client = pooler.client(), pooler.client()
+    holder.query("BEGIN")
+    pooler.signal(signal.SIGSTOP)
+    client.send_raw(wire.query("SELECT 1"))
+    client.reset()
+    time.sleep(0.1)
+    pooler.signal(signal.SIGCONT)
+    pooler.wait_pool(cl_waiting=1)
+    client.cancel()
+    pooler.wait_pool(cl_active=1, cl_waiting=0)
 
 
 def test_key_of_the_server_is_sent(start_pooler, fake_server):
