@@ -37,7 +37,7 @@ struct database {
     const char *name;                     /* owns a reference */
     const struct config_database *config; /* borrows the snapshot; owned if `automatic` */
     struct pools *pools;                  /* borrows: the owner */
-    struct pool *members;                 /* hash by user */
+    struct pool *members;                 /* hash by key */
     struct pool *hungry;                  /* pools that wait for max_db_connections */
     unsigned server_count;                /* sockets of all pools, logins and cancels included */
     unsigned client_count;                /* from the startup packet on */
@@ -87,10 +87,18 @@ struct pool_client {
     struct pool_client *next, *prev;
 };
 
+/* What tells the pools of a database apart. Zeroed before it is filled in: it is hashed as bytes. */
+struct pool_key {
+    struct user *user;        /* borrows */
+    uintptr_t for_auth_query; /* 1: its servers only run auth_query (auth_query.h) */
+};
+
 struct pool {
     struct pools *pools;       /* borrows: the owner */
     struct database *database; /* borrows: outlives the pool */
     struct user *user;         /* borrows: outlives the pool; the server-side user */
+    struct pool_key key;
+    struct secret fetched;     /* owns; of the user, from auth_query; unset if it was not asked */
     struct pool_limits limits;
 
     struct server *servers[SERVER_STATES]; /* owns; doubly linked, head is used next */
@@ -166,6 +174,9 @@ void pool_hold_for_cancel(struct pool *pool, struct server *server, int change);
 
 /* A connection that carries a cancel request has been opened (+1) or closed (-1). */
 void pool_count_cancel(struct pool *pool, int change);
+
+/* No server is there and the last attempt to get one has failed. */
+bool pool_is_unreachable(const struct pool *pool);
 
 /* Something has changed: look after the pool, once, from the run queue. */
 void pool_tend(struct pool *pool);

@@ -51,6 +51,8 @@ struct pools {
     bool paused;
     enum shutdown_mode shutdown;
     struct drain *drains;
+    struct auth_lookup *lookups;   /* own: auth queries under way */
+    struct auth_cache *auth_cache; /* owns; NULL: nothing is kept */
     struct deadline stats_deadline;
 };
 
@@ -103,6 +105,9 @@ struct user *pools_find_user(const struct pools *pools, const char *name);
 
 /* The pool of the entry and the server-side user that goes with this login user. */
 struct pool *pools_get_pool(struct pools *pools, struct database *database, struct user *user);
+
+/* The pool in which `user` asks for secrets in this database (auth_query.h). */
+struct pool *pools_get_auth_pool(struct pools *pools, struct database *database, struct user *user);
 
 /* Clients come and go; an automatic entry without use is dropped later. */
 void database_count_client(struct database *database, int change);

@@ -45,12 +45,22 @@ enum server_state {
 const char *server_state_name(enum server_state state);
 
 /* A query of our own. */
-enum errand { ERRAND_NONE, ERRAND_CONNECT, ERRAND_RESET, ERRAND_CHECK };
+enum errand { ERRAND_NONE, ERRAND_CONNECT, ERRAND_RESET, ERRAND_CHECK, ERRAND_QUERY };
 
 struct server;
 struct server_login;
 struct session;
 struct waiter;
+
+struct collected_message;
+
+/* A query whose answer matters; a member of who asks. */
+struct server_query {
+    /* One message of the answer; the body is borrowed for the call. */
+    void (*message)(struct server_query *query, const struct collected_message *message);
+    /* It is over. If not `complete` the server is lost; otherwise it is to be given back. */
+    void (*ended)(struct server_query *query, bool complete);
+};
 
 /* News for the pool. Each comes from the loop, never from inside a call of the pool. */
 struct server_ops {
@@ -92,6 +102,7 @@ struct server {
     uint64_t id;
     enum server_state state;
     enum errand errand;
+    struct server_query *query; /* borrows while the errand is a query */
     struct server_login *login; /* owns; NULL after login */
     struct tls_context *tls;    /* owns a reference; NULL: a plain connection */
     bool tls_direct;            /* ... that began without being asked for */
@@ -162,6 +173,10 @@ void server_close(struct server *server, const char *reason);
  */
 void server_run_errand(struct server *server, enum errand errand, const char *sql,
                        usec_t limit_us);
+
+/* Sends messages that end with one Sync; `query` gets the answer. The server is ACTIVE. */
+void server_run_query(struct server *server, const struct buffer *messages,
+                      struct server_query *query);
 
 /* The relay takes over the reading. */
 void server_link(struct server *server, struct session *session,

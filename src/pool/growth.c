@@ -37,7 +37,8 @@ static bool below_minimum(const struct pool *pool)
     if (minimum > pool->limits.pool_size)
         minimum = pool->limits.pool_size; /* 0, no limit: never kept at a minimum */
     return connected_servers(pool) < minimum &&
-           (pool->client_count > 0 || pool->database->config->user != NULL);
+           (pool->client_count > 0 || pool->database->config->user != NULL) &&
+           !pool->key.for_auth_query;
 }
 
 static void look_again(struct pool *pool, usec_t setting_us, usec_t since_us)
@@ -193,7 +194,9 @@ static const struct secret *server_secret(const struct pool *pool)
         !secret_is_empty(&config->password))
         return &config->password;
     const struct secret *secret = config_find_secret(config_current(), pool->user->name);
-    return secret != NULL ? secret : &none;
+    if (secret != NULL && !secret_is_empty(secret))
+        return secret;
+    return secret_is_empty(&pool->fetched) ? &none : &pool->fetched;
 }
 
 static void launch(struct pool *pool)

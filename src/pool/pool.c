@@ -15,6 +15,7 @@
 #include <utlist.h>
 
 #include "base/log.h"
+#include "pool/auth_query.h"
 #include "pool/growth.h"
 #include "pool/pools.h"
 
@@ -101,6 +102,11 @@ static bool has_connected_server(const struct pool *pool)
     return false;
 }
 
+bool pool_is_unreachable(const struct pool *pool)
+{
+    return pool->last_attempt_failed && !has_connected_server(pool);
+}
+
 /* The first idle server that may still be used; others are closed on the way. */
 static struct server *usable_idle_server(struct pool *pool)
 {
@@ -138,7 +144,7 @@ enum take_result pool_take(struct pool *pool, struct server **ret_server,
         lend(pool, *ret_server);
         return TAKE_SERVER;
     }
-    if (pool->last_attempt_failed && !has_connected_server(pool)) {
+    if (pool_is_unreachable(pool)) {
         failure_set(ret_failure,
                     "server login has been failing, cached error: %.99s (server_login_retry)",
                     pool->login_failure.message);
@@ -405,6 +411,8 @@ static void note_failed_login(struct pool *pool, const char *reason, const struc
     else
         failure_set(&pool->login_failure, "%s", reason);
     pool->last_attempt_failed = true;
+    if (pool->key.for_auth_query)
+        auth_query_use_old_answers(pool);
     if (failure->message[0] != '\0' && !has_connected_server(pool))
         fail_waiters(pool);
 }

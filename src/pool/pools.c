@@ -18,6 +18,7 @@
 #include "base/intern.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "pool/auth_query.h"
 #include "pool/growth.h"
 
 /* Derived SCRAM keys that are kept: one for each user and direction that is in use. */
@@ -68,6 +69,7 @@ static void free_pool(struct deferred *deferred)
     parameters_release(&pool->welcome_values, &pool->pools->tracked);
     buffer_release(&pool->welcome);
     host_list_release(&pool->hosts);
+    secret_release(&pool->fetched);
     free(pool);
 }
 
@@ -91,23 +93,43 @@ void pools_drop_database_pools(struct pools *pools UNUSED, struct database *data
 {
     struct pool *pool, *next;
     HASH_ITER(hh, database->members, pool, next) {
+        auth_query_end_pool(pool);
         pool_close_servers(pool, reason);
         if (pool->client_count == 0 && pool_server_count(pool) == 0)
             drop_pool(pool);
     }
 }
 
-static struct pool *create_pool(struct pools *pools, struct database *database, struct user *user)
+static struct pool_key key_of(struct user *user, bool for_auth_query)
 {
+    struct pool_key key;
+    memset(&key, 0, sizeof(key));
+    key.user = user;
+    key.for_auth_query = for_auth_query;
+    return key;
+}
+
+static struct pool *find_pool(const struct database *database, const struct pool_key *key)
+{
+    struct pool *pool;
+    HASH_FIND(hh, database->members, key, sizeof(*key), pool);
+    return pool;
+}
+
+static struct pool *create_pool(struct pools *pools, struct database *database,
+                                const struct pool_key *key)
+{
+    struct user *user = key->user;
     struct pool *pool = memory_new(sizeof(*pool));
     pool->pools = pools;
     pool->database = database;
     pool->user = user;
+    pool->key = *key;
     host_list_init(&pool->hosts, database->config->host, database->config->load_balance_disable);
     parameters_init(&pool->welcome_values, &pools->tracked);
     pool_stats_window_init(&pool->window, clock_now_us());
     pool_refresh(pool);
-    HASH_ADD(hh, database->members, user, sizeof(pool->user), pool);
+    HASH_ADD(hh, database->members, key, sizeof(pool->key), pool);
     DL_APPEND(pools->all, pool);
     DL_APPEND2(user->members, pool, user_prev, user_next);
     pools->pool_count++;
@@ -116,11 +138,18 @@ static struct pool *create_pool(struct pools *pools, struct database *database, 
 
 struct pool *pools_get_pool(struct pools *pools, struct database *database, struct user *user)
 {
-    struct pool *pool;
     if (database->config->user != NULL)
         user = pools_get_user(pools, database->config->user);
-    HASH_FIND(hh, database->members, &user, sizeof(user), pool);
-    return pool != NULL ? pool : create_pool(pools, database, user);
+    struct pool_key key = key_of(user, false);
+    struct pool *pool = find_pool(database, &key);
+    return pool != NULL ? pool : create_pool(pools, database, &key);
+}
+
+struct pool *pools_get_auth_pool(struct pools *pools, struct database *database, struct user *user)
+{
+    struct pool_key key = key_of(user, true);
+    struct pool *pool = find_pool(database, &key);
+    return pool != NULL ? pool : create_pool(pools, database, &key);
 }
 
 /* ---- databases ---- */
@@ -220,22 +249,20 @@ static void give_pool_to(struct pool *pool, struct user *user)
     HASH_DELETE(hh, pool->database->members, pool);
     DL_DELETE2(pool->user->members, pool, user_prev, user_next);
     pool->user->server_count -= servers;
-    pool->user = user;
+    pool->user = pool->key.user = user;
     user->server_count += servers;
-    HASH_ADD(hh, pool->database->members, user, sizeof(pool->user), pool);
+    HASH_ADD(hh, pool->database->members, key, sizeof(pool->key), pool);
     DL_APPEND2(user->members, pool, user_prev, user_next);
 }
 
 /* Another forced user: the clients of the old one's pool go on, with servers of the new one. */
 static void change_forced_user(struct database *database, const char *from, const char *to)
 {
-    struct user *old = pools_get_user(database->pools, from);
-    struct user *new = pools_get_user(database->pools, to);
-    struct pool *pool, *taken;
-    HASH_FIND(hh, database->members, &old, sizeof(old), pool);
-    HASH_FIND(hh, database->members, &new, sizeof(new), taken);
-    if (pool != NULL && taken == NULL)
-        give_pool_to(pool, new);
+    struct pool_key old = key_of(pools_get_user(database->pools, from), false);
+    struct pool_key new = key_of(pools_get_user(database->pools, to), false);
+    struct pool *pool = find_pool(database, &old);
+    if (pool != NULL && find_pool(database, &new) == NULL)
+        give_pool_to(pool, new.user);
 }
 
 /* The entry has a new line: open servers that lead elsewhere must go. */
@@ -309,6 +336,7 @@ void pools_bind(struct pools *pools, database_removed_fn *removed, void *argumen
     resolver_set_ttl(pools->resolver, settings->dns_max_ttl, settings->dns_nxdomain_ttl);
     HASH_ITER(hh, pools->users, user, next)
         user->config = config_find_user(config_current(), user->name);
+    auth_query_forget(pools);
     bind_databases(pools, removed, argument);
     add_new_databases(pools);
     pools_refresh(pools);
@@ -394,8 +422,9 @@ static void create_console(struct pools *pools)
                                                    .server_lifetime = CONFIG_UNSET,
                                                    .query_wait_timeout = CONFIG_UNSET};
     struct database *database = add_database(pools, CONSOLE_DATABASE, &console, false);
+    struct pool_key key = key_of(pools_get_user(pools, CONSOLE_DATABASE), false);
     database->console = true;
-    pools->console = create_pool(pools, database, pools_get_user(pools, CONSOLE_DATABASE));
+    pools->console = create_pool(pools, database, &key);
     pools->console->welcome_known = true;
 }
 
@@ -433,6 +462,7 @@ void pools_close(struct pools *pools)
     deadline_clear(&pools->stats_deadline);
     HASH_ITER(hh, pools->databases, database, next_database) {
         HASH_ITER(hh, database->members, pool, next_pool) {
+            auth_query_end_pool(pool);
             pool_close_servers(pool, "shutdown");
             drop_pool(pool);
         }
@@ -445,6 +475,7 @@ void pools_close(struct pools *pools)
         free(user);
     }
     resolver_destroy(pools->resolver);
+    auth_query_forget(pools);
     scram_key_cache_destroy(pools->key_cache);
     tls_setup_destroy(pools->tls);
 }

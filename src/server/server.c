@@ -64,6 +64,14 @@ static void fail(struct server *server, const char *reason)
     server->ops->failed(server, reason, &none);
 }
 
+static void end_query(struct server *server, bool complete)
+{
+    struct server_query *query = server->query;
+    server->query = NULL;
+    if (query != NULL)
+        query->ended(query, complete);
+}
+
 static void errand_ended(struct server *server, char status)
 {
     enum errand errand = server->errand;
@@ -74,11 +82,14 @@ static void errand_ended(struct server *server, char status)
     if (status != 'I' || (errand == ERRAND_RESET && server->errand_failed)) {
         fail(server, errand == ERRAND_RESET   ? "reset query failed"
                      : errand == ERRAND_CHECK ? "test query failed"
+                     : errand == ERRAND_QUERY ? "unexpected response from auth_query"
                                               : "exec_on_connect query failed");
         return;
     }
     server->ready = true;
-    if (errand == ERRAND_CONNECT)
+    if (errand == ERRAND_QUERY)
+        end_query(server, true);
+    else if (errand == ERRAND_CONNECT)
         server->ops->logged_in(server);
     else
         server->ops->errand_done(server);
@@ -107,14 +118,22 @@ static void errand_message(struct server *server, const struct collected_message
         if (!server_read_parameter_status(server, message->body, message->size, &place))
             fail(server, "broken ParameterStatus packet");
         return;
+    case 'A':
+    case 'N':
+        return;
     case 'E':
-        take_errand_error(server, message);
+        if (server->query != NULL)
+            server->query->message(server->query, message);
+        else
+            take_errand_error(server, message);
         return;
     case 'G':
     case 'W':
         fail(server, "unexpected COPY in an internal query");
         return;
-    default: /* rows, notices and notifications of our own queries interest nobody */
+    default: /* the rows of a reset or a check interest nobody */
+        if (server->query != NULL)
+            server->query->message(server->query, message);
         return;
     }
 }
@@ -324,6 +343,7 @@ void server_close(struct server *server, const char *reason)
     deadline_clear(&server->transaction_limit);
     loop_cancel(loop, &server->task);
     connection_close(&server->connection);
+    end_query(server, false);
     loop_free_later(loop, &server->deferred, release);
 }
 
@@ -342,6 +362,18 @@ void server_run_errand(struct server *server, enum errand errand, const char *sq
     if (server->connection.failed)
         loop_post(server->connection.loop, &server->task);
     buffer_release(&query);
+}
+
+void server_run_query(struct server *server, const struct buffer *messages,
+                      struct server_query *query)
+{
+    server->errand = ERRAND_QUERY;
+    server->query = query;
+    server->ready = false;
+    connection_send_last(&server->connection, messages->data, messages->size);
+    /* A dead server is noticed by reading, as above. */
+    if (server->connection.failed)
+        loop_post(server->connection.loop, &server->task);
 }
 
 void server_link(struct server *server, struct session *session,

@@ -189,5 +189,6 @@ SETTINGS = (
 
 # Settings that PgBouncer does not have.
 OWN_SETTINGS = [
+    "auth_query_cache_ttl",
     "server_tls_negotiation",
 ]
