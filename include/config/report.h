@@ -26,4 +26,7 @@ void report_warning(struct config_report *report, struct place place, const char
 /* Reads a whole file. Returns false with errno set. Wipe the text if it may hold secrets. */
 bool file_read(const char *file, struct buffer *ret_text) MUST_CHECK;
 
+/* The same, for regular files only: nothing that blocks or never ends. */
+bool file_read_regular(const char *file, struct buffer *ret_text) MUST_CHECK;
+
 #endif

@@ -9,6 +9,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 
 #include "base/memory.h"
 
@@ -76,4 +77,16 @@ bool file_read(const char *file, struct buffer *ret_text)
     fclose(stream);
     errno = saved_errno;
     return good;
+}
+
+bool file_read_regular(const char *file, struct buffer *ret_text)
+{
+    struct stat status;
+    if (stat(file, &status) != 0)
+        return false;
+    if (!S_ISREG(status.st_mode)) {
+        errno = S_ISDIR(status.st_mode) ? EISDIR : EINVAL;
+        return false;
+    }
+    return file_read(file, ret_text);
 }
