@@ -20,7 +20,11 @@
 #include "base/secret.h"
 #include "wire/error_response.h"
 
-enum auth_method { AUTH_ANY, AUTH_TRUST, AUTH_PLAIN, AUTH_MD5, AUTH_SCRAM };
+/*
+ * AUTH_PEER and AUTH_CERT are proven by the connection, not by messages: the caller has checked them
+ * before it begins one.
+ */
+enum auth_method { AUTH_ANY, AUTH_TRUST, AUTH_PLAIN, AUTH_MD5, AUTH_SCRAM, AUTH_PEER, AUTH_CERT };
 
 enum auth_verdict {
     AUTH_CONTINUE, /* send what was written and wait for the next message */

@@ -44,6 +44,12 @@ void client_handle_startup(struct client *client, const uint8_t *packet,
 /* Authentication succeeded: find the pool, then welcome(). In client_login.c. */
 void client_authenticated(struct client *client);
 
+/*
+ * Authentication failed: closes, telling the client `message`. `problem` (NULL: there is no more to
+ * say) goes to the log only. In client_login.c.
+ */
+void client_refuse(struct client *client, const char *message, const char *problem);
+
 /* Sends what a ready client gets to see, in one write, and hands over to the consumer. */
 void client_welcome(struct client *client);
 

@@ -84,6 +84,9 @@ struct config_secret {
     UT_hash_handle hh;
 };
 
+struct hba;
+struct ident;
+
 struct config {
     char *file; /* the path it was loaded from */
     struct settings settings;
@@ -92,6 +95,8 @@ struct config {
     struct config_user *users;
     struct config_peer *peers;
     struct config_secret *secrets;
+    struct hba *hba;     /* owns; NULL unless auth_type was hba at the load */
+    struct ident *ident; /* owns; the maps that `hba` names; NULL without auth_ident_file */
 };
 
 /*
@@ -106,7 +111,8 @@ struct config_report {
 void config_report_release(struct config_report *report);
 
 /*
- * Loads `file` and what it includes, and the auth_file if auth_type needs one. Relative names of
+ * Loads `file` and what it includes, the auth_file if auth_type needs one, and the auth_hba_file and
+ * auth_ident_file if auth_type is hba; both must be readable and without errors. Relative names of
  * included files are relative to the working directory. Returns NULL if the report has errors.
  *
  * `previous` is NULL at the first load: `verbose` then is what the command line asked for, and an
@@ -129,7 +135,8 @@ struct config *config_use(struct config *config) MUST_CHECK;
 
 /*
  * The console's SET: changes one setting of the snapshot in force. Returns false for an unknown key
- * or a bad value. A setting that needs a restart is accepted and left alone, as in PgBouncer.
+ * or a bad value, and for auth_type = hba if the snapshot has no rules, because none are loaded here.
+ * A setting that needs a restart is accepted and left alone, as in PgBouncer.
  */
 bool config_set(const char *name, const char *value) MUST_CHECK;
 

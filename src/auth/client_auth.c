@@ -146,6 +146,14 @@ enum auth_verdict client_auth_begin(struct client_auth *auth, struct buffer *ret
         if (auth->known)
             return accept(auth);
         return refuse(auth, "\"trust\" authentication failed", "no such user", ret_failure);
+    case AUTH_PEER:
+        if (auth->known)
+            return accept(auth);
+        return refuse(auth, "unix socket login rejected", "no such user", ret_failure);
+    case AUTH_CERT:
+        if (auth->known)
+            return accept(auth);
+        return refuse(auth, "certificate authentication failed", "no such user", ret_failure);
     case AUTH_PLAIN:
         message_write_authentication(ret_bytes, 3, NULL, 0);
         auth->step = STEP_PASSWORD;

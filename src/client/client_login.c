@@ -168,11 +168,12 @@ static bool handle_startup_bytes(struct client *client)
 
 /* ---- authentication ---- */
 
-static void log_refusal(const struct client *client)
+void client_refuse(struct client *client, const char *message, const char *problem)
 {
-    const char *problem = client_auth_problem(client->login->auth);
-    log_info(&client->subject, "login failed: db=%s user=%s%s%s", client->database_name,
-             client->user_name, problem != NULL ? ": " : "", problem != NULL ? problem : "");
+    if (settings_current()->log_connections)
+        log_info(&client->subject, "login failed: db=%s user=%s%s%s", client->database_name,
+                 client->user_name, problem != NULL ? ": " : "", problem != NULL ? problem : "");
+    client_close(client, message, message);
 }
 
 void client_handle_verdict(struct client *client, enum auth_verdict verdict,
@@ -184,9 +185,7 @@ void client_handle_verdict(struct client *client, enum auth_verdict verdict,
     if (!sent) {
         client_close(client, NULL, NULL);
     } else if (verdict == AUTH_REFUSED) {
-        if (settings_current()->log_connections)
-            log_refusal(client);
-        client_close(client, failure->message, failure->message);
+        client_refuse(client, failure->message, client_auth_problem(client->login->auth));
     } else if (verdict == AUTH_ACCEPTED) {
         client_authenticated(client);
     }

@@ -7,15 +7,20 @@
  *
  * SPDX-License-Identifier: ISC
  */
+#include <pwd.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include <utlist.h>
 
 #include "base/intern.h"
+#include "base/memory.h"
 #include "base/text.h"
 #include "client/client_login.h"
+#include "config/hba.h"
+#include "config/ident.h"
 #include "net/tls.h"
 #include "wire/message.h"
 
@@ -264,25 +269,181 @@ static bool find_user(struct client *client, struct failure *ret_failure)
     return true;
 }
 
-static enum auth_method method_in_force(void)
+/* ---- what the connection proves ---- */
+
+/* Does whoever this is (`identity`) have that name? */
+typedef bool has_name_fn(const void *identity, const char *name);
+
+/* `identity`: the connection, whose certificate is looked at. */
+static bool certificate_has_name(const void *identity, const char *name)
 {
+    return tls_peer_certificate_names(identity, name);
+}
+
+/* `identity`: the name of an operating system user. */
+static bool is_that_name(const void *identity, const char *name)
+{
+    return strcmp(identity, name) == 0;
+}
+
+/* May somebody of these names log in as `user`? Without a map only under the same name. */
+static bool may_log_in_as(const char *user, const struct ident_map *map, has_name_fn *has_name,
+                          const void *identity)
+{
+    size_t position = 0;
+    const char *name;
+    if (map == NULL)
+        return has_name(identity, user);
+    while ((name = ident_next(map, user, &position)) != NULL)
+        if (has_name(identity, name))
+            return true;
+    return false;
+}
+
+/* The name of the user whose process is at the other end; NULL if unknown. The caller frees. */
+static char *os_user_of(const struct client *client)
+{
+    enum { SIZE = 65536 };
+    struct passwd entry, *found = NULL;
+    char *buffer, *name = NULL;
+    uid_t uid;
+    if (client->connection.peer.family != AF_UNIX ||
+        !connection_peer_uid(&client->connection, &uid))
+        return NULL;
+    buffer = memory_new(SIZE);
+    if (getpwuid_r(uid, &entry, buffer, SIZE, &found) == 0 && found != NULL)
+        name = memory_copy_text(found->pw_name);
+    free(buffer);
+    return name;
+}
+
+/* What a client must pass. */
+struct demand {
+    enum auth_method method;
+    const struct ident_map *map; /* borrows; NULL: the names must be the same */
+};
+
+static void refuse_for_map(struct client *client, const char *message, const char *problem,
+                           const struct ident_map *map)
+{
+    char text[160];
+    if (map != NULL) {
+        snprintf(text, sizeof(text), "ident map: %.100s does not have a match",
+                 ident_map_name(map));
+        problem = text;
+    }
+    client_refuse(client, message, problem);
+}
+
+/* Returns false after refusing the client. */
+static bool check_peer(struct client *client, const struct ident_map *map)
+{
+    char *name = os_user_of(client);
+    bool good = name != NULL && may_log_in_as(client->user_name, map, is_that_name, name);
+    if (name == NULL)
+        client_refuse(client, "unix socket login rejected",
+                      client->connection.peer.family == AF_UNIX
+                          ? "the system does not know the user at the other end"
+                          : "peer works on Unix sockets only");
+    else if (!good)
+        refuse_for_map(client, "unix socket login rejected",
+                       "the system user has another name", map);
+    free(name);
+    return good;
+}
+
+/* Returns false after refusing the client. */
+static bool check_certificate(struct client *client, const struct ident_map *map)
+{
+    static const char message[] = "certificate authentication failed";
+    const struct connection *connection = &client->connection;
+    bool good = may_log_in_as(client->user_name, map, certificate_has_name, connection);
+    if (!tls_is_established(connection))
+        client_refuse(client, message, "TLS connection required");
+    else if (!tls_has_peer_certificate(connection))
+        client_refuse(client, message, "TLS client certificate required");
+    else if (!good)
+        refuse_for_map(client, message, "TLS certificate name mismatch", map);
+    return good;
+}
+
+/* ---- the method ---- */
+
+static const struct hba_rule *find_rule(const struct client *client)
+{
+    const struct address *peer = &client->connection.peer;
+    struct hba_login login = {.database = client->database_name,
+                              .user = client->user_name,
+                              .tls = tls_is_established(&client->connection),
+                              .family = peer->family};
+    if (peer->family == AF_INET)
+        login.ipv4 = peer->ipv4;
+    else if (peer->family == AF_INET6)
+        login.ipv6 = peer->ipv6;
+    return config_current()->hba != NULL ? hba_match(config_current()->hba, &login) : NULL;
+}
+
+/* What the first rule that fits demands; returns false after refusing the client. */
+static bool demand_by_rule(struct client *client, struct demand *ret_demand)
+{
+    static const enum auth_method methods[] = {
+        [HBA_TRUST] = AUTH_TRUST, [HBA_MD5] = AUTH_MD5,   [HBA_PASSWORD] = AUTH_PLAIN,
+        [HBA_PEER] = AUTH_PEER,   [HBA_CERT] = AUTH_CERT, [HBA_SCRAM] = AUTH_SCRAM,
+    };
+    const struct hba_rule *rule = find_rule(client);
+    char problem[80];
+    if (rule == NULL) {
+        client_refuse(client, "no authentication method is found",
+                      "no line of auth_hba_file fits");
+        return false;
+    }
+    snprintf(problem, sizeof(problem), "by line %u of auth_hba_file", rule->line);
+    if (rule->method == HBA_REJECT || rule->method == HBA_LDAP) {
+        client_refuse(client,
+                      rule->method == HBA_REJECT ? "login rejected"
+                                                 : "ldap is not supported by this build",
+                      problem);
+        return false;
+    }
+    *ret_demand = (struct demand){.method = methods[rule->method], .map = rule->map};
+    return true;
+}
+
+/* What the settings demand of this client; returns false after refusing it. */
+static bool find_demand(struct client *client, struct demand *ret_demand)
+{
+    *ret_demand = (struct demand){.method = AUTH_SCRAM};
     switch (settings_current()->auth_type) {
     case AUTH_TYPE_ANY:
-        return AUTH_ANY;
+        ret_demand->method = AUTH_ANY;
+        break;
     case AUTH_TYPE_TRUST:
-        return AUTH_TRUST;
+        ret_demand->method = AUTH_TRUST;
+        break;
     case AUTH_TYPE_PLAIN:
-        return AUTH_PLAIN;
+        ret_demand->method = AUTH_PLAIN;
+        break;
     case AUTH_TYPE_MD5:
-        return AUTH_MD5;
-    case AUTH_TYPE_SCRAM:
+        ret_demand->method = AUTH_MD5;
+        break;
     case AUTH_TYPE_CERT:
+        ret_demand->method = AUTH_CERT;
+        break;
     case AUTH_TYPE_HBA:
+        return demand_by_rule(client, ret_demand);
+    case AUTH_TYPE_SCRAM:
     case AUTH_TYPE_LDAP:
     case AUTH_TYPE_PAM:
-        break; /* the last four are refused when the configuration is loaded */
+        break; /* the last two are refused when the configuration is loaded */
     }
-    return AUTH_SCRAM;
+    return true;
+}
+
+static bool check_connection(struct client *client, const struct demand *demand)
+{
+    if (demand->method == AUTH_PEER)
+        return check_peer(client, demand->map);
+    return demand->method != AUTH_CERT || check_certificate(client, demand->map);
 }
 
 static void begin_authentication(struct client *client)
@@ -293,13 +454,14 @@ static void begin_authentication(struct client *client)
     struct buffer request = {0};
     struct failure failure = {0};
     struct scram_binding binding;
-    bool own = client->console_role == CONSOLE_ADMIN && is_own_unix_client(client);
-    enum auth_method method = own ? AUTH_ANY : method_in_force();
+    struct demand demand = {.method = AUTH_ANY};
 
-    if (own)
+    if (client->console_role == CONSOLE_ADMIN && is_own_unix_client(client))
         log_info(&client->subject, "pgbouncer access from unix socket");
+    else if (!find_demand(client, &demand) || !check_connection(client, &demand))
+        return;
     client->login->auth = client_auth_create(
-        method, client->user_name, client->user != NULL, secret != NULL ? secret : &none,
+        demand.method, client->user_name, client->user != NULL, secret != NULL ? secret : &none,
         (uint32_t) settings_current()->scram_iterations, pools->key_cache);
     binding.size = tls_server_end_point(&client->connection, binding.end_point);
     client_auth_bind(client->login->auth, &binding);

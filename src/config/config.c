@@ -13,6 +13,8 @@
 #include "base/intern.h"
 #include "base/memory.h"
 #include "config/entries.h"
+#include "config/hba.h"
+#include "config/ident.h"
 #include "config/ini.h"
 #include "config/report.h"
 
@@ -123,9 +125,9 @@ static void check_values(struct load *load)
     if (settings->auth_dbname != NULL && strcmp(settings->auth_dbname, CONSOLE_DATABASE) == 0)
         report_error(load->report, place_of(load, "auth_dbname"),
                      "auth_dbname: the console \"%s\" cannot be asked", CONSOLE_DATABASE);
-    if (settings->auth_type == AUTH_TYPE_CERT || settings->auth_type == AUTH_TYPE_HBA ||
-        settings->auth_type == AUTH_TYPE_LDAP || settings->auth_type == AUTH_TYPE_PAM)
-        refuse(load, "auth_type", "cert, hba, ldap and pam");
+    if (settings->auth_type == AUTH_TYPE_CERT || settings->auth_type == AUTH_TYPE_LDAP ||
+        settings->auth_type == AUTH_TYPE_PAM)
+        refuse(load, "auth_type", "cert, ldap and pam");
 }
 
 static void warn_of_settings_without_effect(struct load *load)
@@ -182,6 +184,42 @@ static void load_secrets(struct load *load)
     buffer_wipe(&text);
 }
 
+/* The file that a setting names; false with an error. */
+static bool read_rule_file(struct load *load, const char *setting, const char *file,
+                           struct buffer *ret_text)
+{
+    if (file_read_regular(file, ret_text))
+        return true;
+    report_error(load->report, place_of(load, setting), "could not open %s \"%s\": %s", setting,
+                 file, strerror(errno));
+    return false;
+}
+
+static const char *text_of(const struct buffer *buffer)
+{
+    return buffer->size > 0 ? (const char *) buffer->data : "";
+}
+
+/* The maps first, because the rules name them. */
+static void load_rules(struct load *load)
+{
+    struct config *config = load->config;
+    const char *hba = config->settings.auth_hba_file, *ident = config->settings.auth_ident_file;
+    struct buffer text = {0};
+    if (config->settings.auth_type != AUTH_TYPE_HBA)
+        return;
+    if (ident != NULL && ident[0] != '\0' &&
+        read_rule_file(load, "auth_ident_file", ident, &text))
+        config->ident = ident_parse(ident, text_of(&text), text.size, load->report);
+    buffer_release(&text);
+    if (hba == NULL || hba[0] == '\0')
+        report_error(load->report, place_of(load, "auth_type"),
+                     "auth_type = hba needs rules: set auth_hba_file");
+    else if (read_rule_file(load, "auth_hba_file", hba, &text))
+        config->hba = hba_parse(hba, text_of(&text), text.size, config->ident, load->report);
+    buffer_release(&text);
+}
+
 struct config *config_load(const char *file, const struct config *previous, int verbose,
                            struct config_report *ret_report)
 {
@@ -206,6 +244,7 @@ struct config *config_load(const char *file, const struct config *previous, int 
                      "main section [pgbouncer] missing from config file");
     check_values(&load);
     load_secrets(&load);
+    load_rules(&load);
     if (ret_report->error_count == 0) {
         warn_of_settings_without_effect(&load);
         if (previous != NULL)
@@ -227,6 +266,8 @@ void config_destroy(struct config *config)
     if (config == NULL)
         return;
     entries_release(config);
+    hba_destroy(config->hba); /* before the maps, which it borrows */
+    ident_destroy(config->ident);
     HASH_ITER(hh, config->secrets, secret, next)
     {
         HASH_DEL(config->secrets, secret);
@@ -276,7 +317,8 @@ bool config_set(const char *name, const char *value)
         trial.settings = changed;
         check_values(&load);
         free(load.places);
-        good = report.error_count == 0;
+        good = report.error_count == 0 &&
+               (changed.auth_type != AUTH_TYPE_HBA || current->hba != NULL);
         config_report_release(&report);
     }
     if (good && setting->when == SETTING_RELOAD)
