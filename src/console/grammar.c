@@ -16,9 +16,12 @@ struct cursor {
     bool too_long;
 };
 
-static void skip_blanks(struct cursor *cursor)
+/* Returns whether there were any. */
+static bool skip_blanks(struct cursor *cursor)
 {
-    cursor->at += strspn(cursor->at, " \t\r\n");
+    size_t count = strspn(cursor->at, " \t\r\n");
+    cursor->at += count;
+    return count > 0;
 }
 
 static bool is_word_character(char c)
@@ -72,14 +75,13 @@ static bool at_end(struct cursor *cursor)
 static bool read_assignment(struct cursor *cursor, struct command_words *words)
 {
     char to[4];
-    skip_blanks(cursor);
-    if (!read_word(cursor, words->argument, sizeof(words->argument)))
+    if (!skip_blanks(cursor) || !read_word(cursor, words->argument, sizeof(words->argument)))
         return false;
     skip_blanks(cursor);
     if (*cursor->at == '=') {
         cursor->at++;
-    } else if (!read_word(cursor, to, sizeof(to)) || !text_equals_ignoring_case(to, "to") ||
-               strchr(" \t\r\n'\"", *cursor->at) == NULL) {
+    } else if (!is_word_character(*cursor->at) || !read_word(cursor, to, sizeof(to)) ||
+               !text_equals_ignoring_case(to, "to")) {
         return false;
     }
     skip_blanks(cursor);
@@ -99,8 +101,7 @@ enum grammar_result grammar_read(const char *query, struct command_words *ret_wo
     if (good && text_equals_ignoring_case(ret_words->name, "set")) {
         good = read_assignment(&cursor, ret_words) && at_end(&cursor);
     } else if (good) {
-        skip_blanks(&cursor);
-        if (*cursor.at == '"' || is_word_character(*cursor.at))
+        if (skip_blanks(&cursor) && (*cursor.at == '"' || is_word_character(*cursor.at)))
             good = read_word(&cursor, ret_words->argument, sizeof(ret_words->argument));
         good = good && at_end(&cursor);
     }

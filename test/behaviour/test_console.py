@@ -165,7 +165,7 @@ def test_forms_of_a_command(stats, sql):
 
 @pytest.mark.parametrize("sql", [
     "", ";", "  ", "nonsense", "SHOW nonsense", "SHOW", "SHOW version; SHOW version", "SHOW -- x",
-    "SHOW; version", "PAUSE;p0",
+    "SHOW; version", "PAUSE;p0", "PAUSE; RESUME", 'PAUSE"p0"',
     "SHOW 'version'", "SELECT 1", "SHOW version extra", "RELOAD now", "SHUTDOWN later", "SET x",
     "SET x =", "SET = 1", "SET a.b = 1", '"SHOW" version', 'SHOW "version', "SET x = 'a"])
 def test_syntax_errors(admin, sql):
