@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdarg.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,6 +25,8 @@
 
 #define MESSAGE_MAX 2047
 #define PREFIX_MAX  512
+#define BODY_MAX    (PREFIX_MAX + 1 + MESSAGE_MAX)
+#define ESCAPED_MAX (4 * BODY_MAX) /* \xNN for each byte */
 
 static const struct {
     const char *name;
@@ -106,18 +109,41 @@ bool log_level_enabled(enum log_level level)
     return level <= state.level;
 }
 
-/* Copies `text`, making control characters harmless; returns the length. */
+/*
+ * The length of the character that begins here if it is harmless UTF-8 beyond ASCII; 0 otherwise:
+ * for a byte that begins none, for one written in too many bytes, for a surrogate and for the
+ * control characters U+0080 to U+009F, some of which drive terminals.
+ */
+static size_t harmless_character(const unsigned char *text)
+{
+    static const uint32_t least[] = {0, 0, 0xa0, 0x800, 0x10000};
+    size_t length = *text >= 0xf0 ? 4 : *text >= 0xe0 ? 3 : 2;
+    uint32_t c = *text & (0xffU >> (length + 1));
+    if (*text < 0xc0 || *text >= 0xf8)
+        return 0;
+    for (size_t i = 1; i < length; i++) {
+        if ((text[i] & 0xc0) != 0x80)
+            return 0;
+        c = c << 6 | (text[i] & 0x3f);
+    }
+    return c < least[length] || (c >= 0xd800 && c <= 0xdfff) || c > 0x10ffff ? 0 : length;
+}
+
+/* Copies `text`, making what is no harmless character visible; returns the length. */
 static size_t escape(const char *text, char *ret_escaped, size_t size)
 {
     size_t length = 0;
-    for (; *text != '\0' && length + 5 < size; text++) {
+    while (*text != '\0' && length + 5 < size) {
         unsigned char c = (unsigned char) *text;
+        size_t taken = c < 0x80 ? 1 : harmless_character((const unsigned char *) text);
         if (c == '\n')
             length += (size_t) snprintf(ret_escaped + length, size - length, "\n\t");
-        else if ((c < 0x20 && c != '\t') || c == 0x7f)
+        else if ((c < 0x20 && c != '\t') || c == 0x7f || taken == 0)
             length += (size_t) snprintf(ret_escaped + length, size - length, "\\x%02x", c);
         else
-            ret_escaped[length++] = (char) c;
+            for (size_t i = 0; i < taken; i++)
+                ret_escaped[length++] = text[i];
+        text += taken > 0 ? taken : 1;
     }
     ret_escaped[length] = '\0';
     return length;
@@ -152,25 +178,35 @@ static void write_all(int fd, const char *bytes, size_t size)
     }
 }
 
+/* `body` is a message behind its prefix. */
 static void write_line(enum log_level level, const char *body)
 {
-    char line[64 + PREFIX_MAX + 2 * MESSAGE_MAX];
+    char line[64 + ESCAPED_MAX + 1];
     size_t length = time_stamp(line, sizeof(line));
     length += (size_t) snprintf(line + length, sizeof(line) - length, "%s ", levels[level].name);
-    length += escape(body, line + length, sizeof(line) - length - 1);
+    const char *escaped = line + length;
+    length += escape(body, line + length, sizeof(line) - length);
+    if (state.syslog_ident != NULL && level <= LEVEL_LOG)
+        syslog(levels[level].syslog_priority, "%s", escaped);
     line[length++] = '\n';
     if (state.to_stderr)
         write_all(STDERR_FILENO, line, length);
     if (state.fd >= 0)
         write_all(state.fd, line, length);
-    if (state.syslog_ident != NULL && level <= LEVEL_LOG)
-        syslog(levels[level].syslog_priority, "%s", body);
+}
+
+/* What peers send often ends with a newline. */
+static void cut_trailing_blanks(char *text)
+{
+    size_t length = strlen(text);
+    while (length > 0 && strchr(" \t\r\n\v\f", text[length - 1]) != NULL)
+        text[--length] = '\0';
 }
 
 static void write_formatted(enum log_level level, const struct log_subject *subject,
                             const char *format, va_list arguments)
 {
-    char body[PREFIX_MAX + 1 + MESSAGE_MAX + 1];
+    char body[BODY_MAX + 1];
     int saved_errno = errno;
     size_t length = 0;
     if (subject != NULL && subject->describe != NULL) {
@@ -180,6 +216,7 @@ static void write_formatted(enum log_level level, const struct log_subject *subj
         body[length++] = ' ';
     }
     vsnprintf(body + length, MESSAGE_MAX + 1, format, arguments);
+    cut_trailing_blanks(body);
     write_line(level, body);
     errno = saved_errno;
 }
