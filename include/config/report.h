@@ -6,9 +6,6 @@
 #ifndef PGWEIR_CONFIG_REPORT_H
 #define PGWEIR_CONFIG_REPORT_H
 
-#include <stdbool.h>
-
-#include "base/buffer.h"
 #include "base/compiler.h"
 #include "config/config.h"
 
@@ -22,11 +19,5 @@ void report_error(struct config_report *report, struct place place, const char *
     PRINTF_LIKE(3, 4);
 void report_warning(struct config_report *report, struct place place, const char *format, ...)
     PRINTF_LIKE(3, 4);
-
-/* Reads a whole file. Returns false with errno set. Wipe the text if it may hold secrets. */
-bool file_read(const char *file, struct buffer *ret_text) MUST_CHECK;
-
-/* The same, for regular files only: nothing that blocks or never ends. */
-bool file_read_regular(const char *file, struct buffer *ret_text) MUST_CHECK;
 
 #endif

@@ -15,6 +15,7 @@
 #include "config/entries.h"
 #include "config/hba.h"
 #include "config/ident.h"
+#include "config/file.h"
 #include "config/ini.h"
 #include "config/report.h"
 
@@ -172,6 +173,10 @@ static void load_secrets(struct load *load)
     if (config->settings.auth_type == AUTH_TYPE_ANY || config->settings.auth_type == AUTH_TYPE_PAM ||
         file == NULL || file[0] == '\0')
         return;
+    if (file_is_open_to_others(file))
+        report_warning(load->report, place_of(load, "auth_file"),
+                       "everybody may read or change auth_file %s; chmod o= takes the right away",
+                       file);
     if (file_read(file, &text))
         userlist_parse(file, text.size > 0 ? (const char *) text.data : "", text.size,
                               &config->secrets, load->report);
@@ -188,7 +193,7 @@ static void load_secrets(struct load *load)
 static bool read_rule_file(struct load *load, const char *setting, const char *file,
                            struct buffer *ret_text)
 {
-    if (file_read_regular(file, ret_text))
+    if (file_read(file, ret_text))
         return true;
     report_error(load->report, place_of(load, setting), "could not open %s \"%s\": %s", setting,
                  file, strerror(errno));

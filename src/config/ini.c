@@ -16,6 +16,7 @@
 
 #include "base/intern.h"
 #include "base/memory.h"
+#include "config/file.h"
 
 #define INCLUDE_DEPTH_MAX 10
 
@@ -69,6 +70,9 @@ static bool push_source(struct reader *reader, const char *file)
     source->outer = reader->source;
     reader->source = source;
     reader->depth++;
+    if (file_is_writable_by_others(file))
+        report_warning(reader->report, source->place,
+                       "everybody may change this file; chmod o-w takes the right away");
     return true;
 }
 

@@ -203,7 +203,7 @@ static void read_file(const char *path, enum names_column column, struct place p
     for (size_t i = 0; i < wanted.count; i++) {
         const char *file = wanted.items[i].path;
         struct buffer text = {0};
-        if (file_read_regular(file, &text)) {
+        if (file_read(file, &text)) {
             struct words words =
                 words_of(file, text.size > 0 ? (const char *) text.data : "", text.size);
             struct wanted_list named = {0};

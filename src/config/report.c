@@ -5,11 +5,9 @@
  */
 #include "config/report.h"
 
-#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/stat.h>
 
 #include "base/memory.h"
 
@@ -58,35 +56,4 @@ void config_report_release(struct config_report *report)
     free(report->errors);
     free(report->warnings);
     *report = (struct config_report){0};
-}
-
-bool file_read(const char *file, struct buffer *ret_text)
-{
-    FILE *stream = fopen(file, "re");
-    size_t count;
-    bool good;
-    if (stream == NULL)
-        return false;
-    do {
-        uint8_t *chunk = buffer_extend(ret_text, 65536);
-        count = fread(chunk, 1, 65536, stream);
-        ret_text->size -= 65536 - count;
-    } while (count > 0);
-    good = ferror(stream) == 0;
-    int saved_errno = errno;
-    fclose(stream);
-    errno = saved_errno;
-    return good;
-}
-
-bool file_read_regular(const char *file, struct buffer *ret_text)
-{
-    struct stat status;
-    if (stat(file, &status) != 0)
-        return false;
-    if (!S_ISREG(status.st_mode)) {
-        errno = S_ISDIR(status.st_mode) ? EISDIR : EINVAL;
-        return false;
-    }
-    return file_read(file, ret_text);
 }

@@ -1,0 +1,73 @@
+/*
+ * file.c - reads the files of a configuration.
+ *
+ * SPDX-License-Identifier: ISC
+ */
+#include "config/file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define CHUNK_SIZE 65536
+
+/* One read into the buffer: the count of bytes, 0 at the end, or -1 with errno set. */
+static ssize_t read_chunk(int fd, struct buffer *text)
+{
+    uint8_t *chunk = buffer_extend(text, CHUNK_SIZE);
+    ssize_t count;
+    do
+        count = read(fd, chunk, CHUNK_SIZE);
+    while (count < 0 && errno == EINTR);
+    text->size -= CHUNK_SIZE - (size_t) (count > 0 ? count : 0);
+    return count;
+}
+
+static bool read_all(int fd, struct buffer *text)
+{
+    struct stat status;
+    ssize_t count;
+    if (fstat(fd, &status) != 0)
+        return false;
+    if (S_ISFIFO(status.st_mode) || S_ISSOCK(status.st_mode)) {
+        errno = ENODEV;
+        return false;
+    }
+    while ((count = read_chunk(fd, text)) > 0)
+        if (S_ISCHR(status.st_mode) || S_ISBLK(status.st_mode)) {
+            errno = ENODEV; /* it may have no end */
+            return false;
+        }
+    return count == 0;
+}
+
+bool file_read(const char *file, struct buffer *ret_text)
+{
+    int fd = open(file, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK); /* a pipe must not wait */
+    bool good;
+    int saved_errno;
+    if (fd < 0)
+        return false;
+    good = read_all(fd, ret_text);
+    saved_errno = errno;
+    close(fd);
+    errno = saved_errno;
+    return good;
+}
+
+static bool has_mode(const char *file, mode_t bits)
+{
+    struct stat status;
+    return stat(file, &status) == 0 && S_ISREG(status.st_mode) && (status.st_mode & bits) != 0;
+}
+
+bool file_is_writable_by_others(const char *file)
+{
+    return has_mode(file, S_IWOTH);
+}
+
+bool file_is_open_to_others(const char *file)
+{
+    return has_mode(file, S_IROTH | S_IWOTH);
+}
