@@ -12,6 +12,7 @@
 
 #include "base/intern.h"
 #include "base/memory.h"
+#include "config/file.h"
 
 /* ---- sets ---- */
 
