@@ -99,9 +99,12 @@ struct config {
     struct ident *ident; /* owns; the maps that `hba` names; NULL without auth_ident_file */
 };
 
+#define CONFIG_REPORT_MAX 50
+
 /*
  * What a load found: one line of text per error or warning, "file:line: message" where there is a
- * place. An error names the thing, the place and what to do.
+ * place. An error names the thing, the place and what to do. Beyond CONFIG_REPORT_MAX lines of a
+ * kind there is one that says that there are more: a senseless file must not flood the log.
  */
 struct config_report {
     char **errors, **warnings; /* own */

@@ -114,6 +114,13 @@ static bool next_line(struct reader *reader, const uint8_t **ret_start, const ui
 
 /* ---- one line ---- */
 
+/* Files that include each other would be read a thousand times over: too deep is the end. */
+static void stop_reading(struct reader *reader)
+{
+    while (reader->source != NULL)
+        pop_source(reader);
+}
+
 static void include(struct reader *reader, const uint8_t *start, const uint8_t *end)
 {
     struct place place = reader->source->place;
@@ -121,9 +128,11 @@ static void include(struct reader *reader, const uint8_t *start, const uint8_t *
     while (start < end && is_blank(*start))
         start++;
     file = memory_copy_bytes(start, (size_t) (end - start));
-    if (reader->depth > INCLUDE_DEPTH_MAX)
-        report_error(reader->report, place, "include nesting level too deep: \"%s\"", file);
-    else if (!push_source(reader, file))
+    if (reader->depth > INCLUDE_DEPTH_MAX) {
+        report_error(reader->report, place,
+                     "include nesting level too deep: \"%s\"; the rest was not read", file);
+        stop_reading(reader);
+    } else if (!push_source(reader, file))
         report_error(reader->report, place, "could not load file \"%s\": %s", file, strerror(errno));
     free(file);
 }
@@ -275,8 +284,7 @@ void ini_read(const char *file, const struct ini_ops *ops, void *argument,
     } else if (ini_parse_stream(next_bytes, &reader, handle, &reader) != 0) {
         report_error(report, reader.place, "syntax error");
     }
-    while (reader.source != NULL)
-        pop_source(&reader);
+    stop_reading(&reader);
     intern_give_back(reader.place.file);
     buffer_wipe(&reader.line);
     buffer_wipe(&reader.rest);

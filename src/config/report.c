@@ -25,8 +25,17 @@ static char *format_line(struct place place, const char *format, va_list argumen
     return memory_copy_text(line);
 }
 
+/* Takes the line over; the first beyond the most is replaced by a remark, later ones are dropped. */
 static void add_line(char ***lines, size_t *count, char *line)
 {
+    if (*count > CONFIG_REPORT_MAX) {
+        free(line);
+        return;
+    }
+    if (*count == CONFIG_REPORT_MAX) {
+        free(line);
+        line = memory_copy_text("there is more like this; it is not listed");
+    }
     *lines = memory_resize(*lines, (*count + 1) * sizeof(**lines));
     (*lines)[(*count)++] = line;
 }
