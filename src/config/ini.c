@@ -160,6 +160,18 @@ static const uint8_t *read_key(struct reader *reader, const uint8_t *at, const u
     return at;
 }
 
+/* Names the first word only: passwords stand further back. */
+static void complain(struct reader *reader, const uint8_t *start, const uint8_t *end)
+{
+    int length = 0;
+    while (length < 40 && start + length < end && !is_blank(start[length]) &&
+           start[length] != '=')
+        length++;
+    report_error(reader->report, reader->source->place,
+                 "syntax error: expected \"key = value\" and found \"%.*s\"", length,
+                 (const char *) start);
+}
+
 /* Takes `line` apart and fills reader->line; false if there is nothing for inih in it. */
 static bool prepare_value(struct reader *reader, const uint8_t *start, const uint8_t *end)
 {
@@ -167,9 +179,7 @@ static bool prepare_value(struct reader *reader, const uint8_t *start, const uin
     while (at != NULL && at < end && is_blank(*at))
         at++;
     if (at == NULL || at == end || *at != '=') {
-        report_error(reader->report, reader->source->place,
-                     "syntax error: expected \"key = value\" and found \"%.*s\"",
-                     (int) (end - start < 40 ? end - start : 40), (const char *) start);
+        complain(reader, start, end);
         return false;
     }
     buffer_append(&reader->line, "key", 3);
