@@ -12,10 +12,11 @@
 #include "base/compiler.h"
 
 /*
- * Calls `accept` for each pair; it returns NULL, or a text that says what is wrong (static, or in
- * memory of the argument). Returns that text, or one about the form, or NULL if all went well.
+ * Calls `accept` for each pair; it returns false, and remembers why, to stop. Returns NULL, or a
+ * static text that says what is wrong with the form ("a value is empty"). A repeated key is
+ * accepted each time.
  */
-typedef const char *connect_string_fn(void *argument, const char *key, const char *value);
+typedef bool connect_string_fn(void *argument, const char *key, const char *value);
 const char *connect_string_read(const char *text, connect_string_fn *accept,
                                 void *argument) MUST_CHECK;
 

@@ -11,8 +11,6 @@
 
 #include "base/buffer.h"
 
-static const char syntax_error[] = "syntax error in connection string: expected key=value";
-
 static const char *skip_spaces(const char *text)
 {
     return text + strspn(text, " ");
@@ -53,7 +51,7 @@ const char *connect_string_read(const char *text, connect_string_fn *accept, voi
         size_t length = strcspn(text, "= ");
         const char *equals = skip_spaces(text + length);
         if (length == 0 || *equals != '=') {
-            problem = syntax_error;
+            problem = "expected key=value";
             break;
         }
         key.size = 0;
@@ -61,13 +59,13 @@ const char *connect_string_read(const char *text, connect_string_fn *accept, voi
         add(&key, "", 1);
         text = read_value(skip_spaces(equals + 1), &value);
         if (text == NULL) {
-            problem = "syntax error in connection string: a quoted value does not end";
+            problem = "a quoted value does not end";
             break;
         }
         if (value.size == 1)
-            problem = "syntax error in connection string: a value is empty";
-        else
-            problem = accept(argument, (const char *) key.data, (const char *) value.data);
+            problem = "a value is empty";
+        else if (!accept(argument, (const char *) key.data, (const char *) value.data))
+            break;
     }
     buffer_release(&key);
     buffer_wipe(&value);

@@ -96,17 +96,18 @@ struct line {
     void *object;
     const struct key *keys;
     size_t key_count;
+    const char *what;    /* what the pairs are called: "connection string" */
     const char *unknown; /* what an unknown key is called */
-    char problem[256];
+    char problem[256];   /* with a pair that was not accepted; empty if there is none */
 };
 
-static const char *complain(struct line *line, const char *what, const char *text)
+static bool complain(struct line *line, const char *what, const char *text)
 {
     snprintf(line->problem, sizeof(line->problem), "%s: %s", what, text);
-    return line->problem;
+    return false;
 }
 
-static const char *complain_unknown(struct line *line, const char *name)
+static bool complain_unknown(struct line *line, const char *name)
 {
     const char *nearest = NULL;
     unsigned smallest = 3;
@@ -121,7 +122,7 @@ static const char *complain_unknown(struct line *line, const char *name)
         return complain(line, line->unknown, name);
     snprintf(line->problem, sizeof(line->problem), "%s: %.100s; did you mean \"%s\"?",
              line->unknown, name, nearest);
-    return line->problem;
+    return false;
 }
 
 static void set_text(char **field, const char *value)
@@ -130,7 +131,7 @@ static void set_text(char **field, const char *value)
     *field = memory_copy_text(value);
 }
 
-static const char *set_field(struct line *line, const struct key *key, const char *value)
+static bool set_field(struct line *line, const struct key *key, const char *value)
 {
     void *field = (char *) line->object + key->offset;
     int number = connect_string_number(value);
@@ -161,9 +162,9 @@ static const char *set_field(struct line *line, const struct key *key, const cha
         *(int *) field = (int) mode;
         break;
     case KEY_BALANCE:
-        if (strcmp(value, "round-robin") != 0 && strcmp(value, "disable") != 0)
+        *(bool *) field = text_equals_ignoring_case(value, "disable");
+        if (!*(bool *) field && !text_equals_ignoring_case(value, "round-robin"))
             return complain(line, "invalid load_balance_hosts", value);
-        *(bool *) field = strcmp(value, "disable") == 0;
         break;
     case KEY_SSLMODE:
         if (!sslmode_read(value, &sslmode))
@@ -176,10 +177,10 @@ static const char *set_field(struct line *line, const struct key *key, const cha
         *(int *) field = (int) negotiation;
         break;
     }
-    return NULL;
+    return true;
 }
 
-static const char *accept_pair(void *argument, const char *key, const char *value)
+static bool accept_pair(void *argument, const char *key, const char *value)
 {
     struct line *line = argument;
     for (size_t i = 0; i < line->key_count; i++)
@@ -194,8 +195,10 @@ static bool read_pairs(struct line *line, const char *name, const char *value, s
 {
     const char *problem = connect_string_read(value, accept_pair, line);
     if (problem != NULL)
-        report_error(report, place, "\"%s\": %s", name, problem);
-    return problem == NULL;
+        report_error(report, place, "\"%s\": syntax error in %s: %s", name, line->what, problem);
+    else if (line->problem[0] != '\0')
+        report_error(report, place, "\"%s\": %s", name, line->problem);
+    return problem == NULL && line->problem[0] == '\0';
 }
 
 /* ---- databases ---- */
@@ -250,7 +253,6 @@ struct config_database *config_database_copy(const struct config_database *from,
     memset(&copy->hh, 0, sizeof(copy->hh));
     for (size_t i = 0; i < countof(database_keys); i++) {
         char **field = (char **) (void *) ((char *) copy + database_keys[i].offset);
-        /* reserve_pool is an alias, so a text is copied once only */
         if (database_keys[i].kind == KEY_TEXT)
             *field = memory_copy_text(*field);
     }
@@ -263,6 +265,7 @@ void entries_add_database(struct config *config, const char *name, const char *v
     struct config_database *database, *old;
     struct line line = {.keys = database_keys,
                         .key_count = countof(database_keys),
+                        .what = "connection string",
                         .unknown = "unrecognized connection parameter"};
     if (strcmp(name, CONSOLE_DATABASE) == 0) {
         report_error(report, place, "database name \"%s\" is reserved", name);
@@ -328,6 +331,7 @@ void entries_add_user(struct config *config, const char *name, const char *value
     struct config_user *user, *old;
     struct line line = {.keys = user_keys,
                         .key_count = countof(user_keys),
+                        .what = "user settings",
                         .unknown = "unrecognized user parameter"};
     if (strlen(name) > USER_NAME_MAX) {
         report_warning(report, place, "nobody can have a name of %zu bytes: the line is ignored",
@@ -371,6 +375,7 @@ void entries_add_peer(struct config *config, const char *name, const char *value
     struct config_peer *peer, *old;
     struct line line = {.keys = peer_keys,
                         .key_count = countof(peer_keys),
+                        .what = "connection string",
                         .unknown = "unrecognized connection parameter"};
     int64_t id;
     if (!text_parse_int(name, 1, 65535, &id)) {
