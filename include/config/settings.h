@@ -63,8 +63,8 @@ struct setting {
     const char *doc;
     enum setting_when when;
     enum setting_state state;
-    int type; /* private */
-    size_t offset;
+    int type;            /* private, as what follows */
+    size_t offset, size; /* of the field */
 };
 
 /* All settings, in the order of SHOW CONFIG. */
@@ -94,6 +94,10 @@ void settings_init(struct settings *settings);
 /* What a [pgbouncer] header does: back to the default, for every setting that has one. */
 void settings_reset(struct settings *settings);
 void settings_copy(struct settings *to, const struct settings *from);
+
+/* Copies one value, also an unset one. */
+void settings_copy_one(struct settings *to, const struct settings *from,
+                       const struct setting *setting);
 void settings_release(struct settings *settings);
 
 /* Words of the enums, as SHOW prints them; the readers ignore case and return false if unknown. */

@@ -5,7 +5,6 @@
  */
 #include "config/config.h"
 
-#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -147,21 +146,14 @@ static void warn_of_settings_without_effect(struct load *load)
 static void keep_start_settings(struct load *load)
 {
     struct settings *settings = &load->config->settings;
-    const char *expected;
     for (size_t i = 0; i < settings_count; i++) {
         const struct setting *setting = &settings_table[i];
-        struct buffer old = {0};
         if (setting->when != SETTING_RESTART ||
             !settings_differ(settings, &load->previous->settings, setting->name))
             continue;
         report_warning(load->report, load->places[i], "the change of %s needs a restart",
                        setting->name);
-        if (settings_print(&load->previous->settings, setting, &old)) {
-            buffer_append(&old, "", 1);
-            bool restored = settings_set(settings, setting, (const char *) old.data, &expected);
-            assert(restored); /* it was printed from a value of the same type */
-        }
-        buffer_release(&old);
+        settings_copy_one(settings, &load->previous->settings, setting);
     }
 }
 

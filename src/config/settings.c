@@ -19,7 +19,7 @@ enum { TYPE_BOOL, TYPE_INT, TYPE_OCTAL, TYPE_UINT, TYPE_TIME, TYPE_TEXT, TYPE_FI
 const struct setting settings_table[] = {
 #define SETTING(name, type, default_text, when, state, doc)                                        \
     {#name, default_text, doc, SETTING_##when, SETTING_##state, TYPE_##type,                       \
-     offsetof(struct settings, name)},
+     offsetof(struct settings, name), sizeof(((struct settings *) NULL)->name)},
 #include "config/settings.def"
 #undef SETTING
 };
@@ -288,15 +288,23 @@ void settings_init(struct settings *settings)
     settings_reset(settings);
 }
 
+void settings_copy_one(struct settings *to, const struct settings *from,
+                       const struct setting *setting)
+{
+    void *field = field_of(to, setting);
+    const void *source = const_field_of(from, setting);
+    if (is_owned_text(setting)) {
+        free(*(char **) field);
+        *(char **) field = memory_copy_text(*(char *const *) source);
+    } else {
+        memcpy(field, source, setting->size);
+    }
+}
+
 void settings_copy(struct settings *to, const struct settings *from)
 {
-    settings_release(to);
-    *to = *from;
-    for (size_t i = 0; i < settings_count; i++) {
-        char **field = field_of(to, &settings_table[i]);
-        if (is_owned_text(&settings_table[i]))
-            *field = memory_copy_text(*field);
-    }
+    for (size_t i = 0; i < settings_count; i++)
+        settings_copy_one(to, from, &settings_table[i]);
 }
 
 void settings_release(struct settings *settings)
