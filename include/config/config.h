@@ -121,7 +121,7 @@ void config_report_release(struct config_report *report);
  * `previous` is NULL at the first load: `verbose` then is what the command line asked for, and an
  * auth_file that cannot be opened is a warning, as in PgBouncer. At a reload it supplies the values
  * of the settings without a default whose line is gone and of those that need a restart, and an
- * auth_file that cannot be opened is an error.
+ * auth_file that cannot be opened, or that has become empty, is an error.
  */
 struct config *config_load(const char *file, const struct config *previous, int verbose,
                            struct config_report *ret_report) MUST_CHECK;

@@ -157,27 +157,44 @@ static void keep_start_settings(struct load *load)
     }
 }
 
+static bool needs_secrets(const struct settings *settings)
+{
+    return settings->auth_type != AUTH_TYPE_ANY && settings->auth_type != AUTH_TYPE_PAM &&
+           settings->auth_file != NULL && settings->auth_file[0] != '\0';
+}
+
+/* A file that was emptied by accident must not lock everybody out. */
+static bool was_emptied(const struct load *load, const char *file, const struct buffer *text)
+{
+    return text->size == 0 && load->previous != NULL && load->previous->secrets != NULL &&
+           strcmp(load->previous->settings.auth_file, file) == 0;
+}
+
 static void load_secrets(struct load *load)
 {
-    struct config *config = load->config;
-    const char *file = config->settings.auth_file;
+    const char *file = load->config->settings.auth_file;
+    struct place place = place_of(load, "auth_file");
     struct buffer text = {0};
-    if (config->settings.auth_type == AUTH_TYPE_ANY || config->settings.auth_type == AUTH_TYPE_PAM ||
-        file == NULL || file[0] == '\0')
+    if (!needs_secrets(&load->config->settings))
         return;
     if (file_is_open_to_others(file))
-        report_warning(load->report, place_of(load, "auth_file"),
+        report_warning(load->report, place,
                        "everybody may read or change auth_file %s; chmod o= takes the right away",
                        file);
-    if (file_read(file, &text))
+    if (file_read(file, &text)) {
+        if (was_emptied(load, file, &text))
+            report_error(load->report, place,
+                         "auth_file %s is empty now; a comment in it would say that it is to be",
+                         file);
         userlist_parse(file, text.size > 0 ? (const char *) text.data : "", text.size,
-                              &config->secrets, load->report);
-    else if (load->previous == NULL)
-        report_warning(load->report, place_of(load, "auth_file"), "could not open auth_file %s: %s",
-                       file, strerror(errno));
-    else
-        report_error(load->report, place_of(load, "auth_file"), "could not open auth_file %s: %s",
-                     file, strerror(errno));
+                       &load->config->secrets, load->report);
+    } else if (load->previous == NULL) {
+        report_warning(load->report, place, "could not open auth_file %s: %s", file,
+                       strerror(errno));
+    } else {
+        report_error(load->report, place, "could not open auth_file %s: %s", file,
+                     strerror(errno));
+    }
     buffer_wipe(&text);
 }
 
