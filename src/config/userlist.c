@@ -98,15 +98,15 @@ bool userlist_parse(const char *file, const char *text, size_t size, struct conf
     struct buffer name = {0}, secret = {0};
     const char *problem = NULL;
     (void) buffer_extend(&name, 1); /* so that data is never NULL */
-    for (skip_to_entry(&cursor); problem == NULL && cursor.at < cursor.end; skip_to_entry(&cursor)) {
+    for (skip_to_entry(&cursor); cursor.at < cursor.end; skip_to_entry(&cursor)) {
         if (!read_field(&cursor, &name) || !skip_to_quote(&cursor) || !read_field(&cursor, &secret))
             problem = "broken auth file: expected \"user\" \"password\"";
         else
             problem = problem_of(&name, &secret);
-        if (problem == NULL) {
-            set_secret(secrets, &name, &secret);
-            skip_line(&cursor);
-        }
+        if (problem != NULL)
+            break; /* where the cursor stands */
+        set_secret(secrets, &name, &secret);
+        skip_line(&cursor);
     }
     if (problem != NULL) {
         struct place place = {.file = intern_take(file), .line = cursor.line};
