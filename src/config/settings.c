@@ -93,8 +93,9 @@ const struct setting *settings_find(const char *name)
 
 const char *settings_nearest(const char *name)
 {
+    const size_t length = strlen(name), most = 20; /* what is further away is not near */
     const char *nearest = NULL;
-    unsigned smallest = (unsigned) strlen(name) / 3 + 1;
+    unsigned smallest = (unsigned) (length / 3 < most ? length / 3 + 1 : most);
     for (size_t i = 0; i < settings_count; i++) {
         unsigned distance = text_edit_distance(name, settings_table[i].name);
         if (distance <= smallest && (nearest == NULL || distance < smallest)) {
