@@ -31,15 +31,22 @@ static const char introduction[] =
     "\n"
     "[pgbouncer]\n";
 
-/* Prints the text in lines of at most 96 columns that begin with "; ". */
+/* How much of the text goes on a line of that width: whole words, at least one. */
+static size_t line_length(const char *text, size_t width)
+{
+    size_t length = strlen(text), end = width;
+    if (length <= width)
+        return length;
+    while (end > 0 && text[end] != ' ')
+        end--;
+    return end > 0 ? end : strcspn(text, " ");
+}
+
+/* Prints the text in lines that begin with "; ", of at most 96 columns where words allow it. */
 static void print_comment(const char *text)
 {
-    const size_t width = 94;
     while (*text != '\0') {
-        size_t length = strlen(text);
-        if (length > width)
-            for (length = width; length > 0 && text[length] != ' ';)
-                length--;
+        size_t length = line_length(text, 94);
         printf("; %.*s\n", (int) length, text);
         text += length + strspn(text + length, " ");
     }
