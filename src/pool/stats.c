@@ -23,7 +23,8 @@ void pool_stats_add(struct pool_stats *sum, const struct pool_stats *more)
 
 void pool_stats_window_init(struct pool_stats_window *window, usec_t now_us)
 {
-    *window = (struct pool_stats_window){.older_us = now_us - USEC_PER_SEC, .newer_us = now_us};
+    *window = (struct pool_stats_window){
+        .older_us = now_us > USEC_PER_SEC ? now_us - USEC_PER_SEC : 0, .newer_us = now_us};
 }
 
 void pool_stats_window_turn(struct pool_stats_window *window, const struct pool_stats *current,
@@ -39,7 +40,8 @@ __extension__ typedef unsigned __int128 wide; /* the product may not fit into 64
 
 static uint64_t per_second(uint64_t now, uint64_t then, usec_t elapsed_us)
 {
-    return (uint64_t) ((wide) (now - then) * USEC_PER_SEC / elapsed_us);
+    wide rate = (wide) (now - then) * USEC_PER_SEC / elapsed_us;
+    return rate < UINT64_MAX ? (uint64_t) rate : UINT64_MAX;
 }
 
 static uint64_t per_event(uint64_t us, uint64_t events)
