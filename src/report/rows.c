@@ -153,27 +153,20 @@ ROWS(databases)
 struct users {
     const struct pools *pools;
     struct list list;
-    struct list made; /* owns the objects */
+    struct user *made; /* owns; hash by name */
 };
-
-static bool was_made(const struct users *users, const char *name)
-{
-    for (size_t i = 0; i < users->made.count; i++)
-        if (strcmp(((const struct user *) users->made.items[i])->name, name) == 0)
-            return true;
-    return false;
-}
 
 static void add_configured_user(struct users *users, const char *name)
 {
     struct user *user;
-    if (pools_find_user(users->pools, name) != NULL)
+    HASH_FIND_STR(users->made, name, user);
+    if (user != NULL || pools_find_user(users->pools, name) != NULL)
         return;
     user = memory_new(sizeof(*user));
     user->name = name;
     user->config = config_find_user(config_current(), name);
+    HASH_ADD_KEYPTR(hh, users->made, name, strlen(name), user);
     list_add(&users->list, user);
-    list_add(&users->made, user);
 }
 
 static void collect_users(struct users *users)
@@ -184,20 +177,20 @@ static void collect_users(struct users *users)
     for (const struct config_user *line = config->users; line != NULL; line = line->hh.next)
         add_configured_user(users, line->name);
     for (const struct config_secret *line = config->secrets; line != NULL; line = line->hh.next)
-        if (config_find_user(config, line->name) == NULL)
-            add_configured_user(users, line->name);
+        add_configured_user(users, line->name);
     for (const struct config_database *line = config->databases; line != NULL; line = line->hh.next)
-        if (line->user != NULL && config_find_user(config, line->user) == NULL &&
-            config_find_secret(config, line->user) == NULL && !was_made(users, line->user))
+        if (line->user != NULL)
             add_configured_user(users, line->user);
     list_sort(&users->list, compare_users);
 }
 
 static void release_users(struct users *users)
 {
-    for (size_t i = 0; i < users->made.count; i++)
-        free((void *) (uintptr_t) users->made.items[i]);
-    free(users->made.items);
+    struct user *user, *next;
+    HASH_ITER(hh, users->made, user, next) {
+        HASH_DEL(users->made, user);
+        free(user);
+    }
 }
 
 ROWS(users)
