@@ -151,12 +151,18 @@ static const char *size_text(struct view_context *at, int size)
     return at->scratch;
 }
 
+/* Counters have no sign, and what shows them does: the largest number stands for larger ones. */
+static int64_t not_negative(uint64_t counter)
+{
+    return counter < INT64_MAX ? (int64_t) counter : INT64_MAX;
+}
+
 /* ---- the columns ---- */
 
 #define VALUE_TEXT(expression)    ((struct value){.text = (expression)})
 #define VALUE_INT4(expression)    ((struct value){.number = (int64_t) (expression)})
 #define VALUE_INT8(expression)    VALUE_INT4(expression)
-#define VALUE_NUMERIC(expression) VALUE_INT4(expression)
+#define VALUE_NUMERIC(expression) ((struct value){.number = not_negative(expression)})
 
 #define READER(view, row_type, name, type, expression)                                             \
     static struct value view##_##name(const void *object, struct view_context *at UNUSED)          \
