@@ -422,10 +422,7 @@ static void test_reopening(void **unused UNUSED)
 static void test_file_that_cannot_be_opened(void **unused UNUSED)
 {
     char missing[sizeof(folder) + 16];
-    struct log_options options = options_for(missing);
-    options.verbose = 2;
-    options.to_syslog = true;
-    options.syslog_ident = "x";
+    struct log_options options = {.file = missing, .verbose = 2, .to_syslog = true};
     snprintf(missing, sizeof(missing), "%s/missing/log", folder);
     errno = 0;
     assert_false(log_configure(&options));
