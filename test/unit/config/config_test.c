@@ -141,6 +141,13 @@ static void test_setting_of_windows(void **state UNUSED)
     config_destroy(config);
 }
 
+static void test_database_of_auth_query(void **state UNUSED)
+{
+    struct config *config = load("[pgbouncer]\nauth_dbname = app\n");
+    assert_string_equal(config->settings.auth_dbname, "app");
+    config_destroy(config);
+}
+
 static void test_settings_without_effect(void **state UNUSED)
 {
     struct config *config = load("[pgbouncer]\nauth_user = bob\nserver_tls_sslmode = prefer\n"
@@ -565,6 +572,7 @@ int main(void)
         config_unit_test(test_second_header),
         config_unit_test(test_verbose_of_the_command_line),
         config_unit_test(test_setting_of_windows),
+        config_unit_test(test_database_of_auth_query),
         config_unit_test(test_settings_without_effect),
         config_unit_test(test_missing_main_section),
         config_unit_test(test_bad_sections),

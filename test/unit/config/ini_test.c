@@ -192,6 +192,8 @@ static void test_syntax_errors(void **state UNUSED)
         {"'a", "main.ini:1: syntax error: expected \"key = value\" and found \"'a\""},
         {"'", "main.ini:1: syntax error: expected \"key = value\" and found \"'\""},
         {"\"a\"\"", "main.ini:1: syntax error: expected \"key = value\" and found \"\"a\"\"\""},
+        {"\"a\"", "main.ini:1: syntax error: expected \"key = value\" and found \"\"a\"\""},
+        {"'a=b", "main.ini:1: syntax error: expected \"key = value\" and found \"'a\""},
         {"'a''b' = c", "main.ini:1: syntax error: expected \"key = value\" and found \"'a''b'\""},
         {"'a'b = c", "main.ini:1: syntax error: expected \"key = value\" and found \"'a'b\""},
         {"]", "main.ini:1: syntax error: expected \"key = value\" and found \"]\""},

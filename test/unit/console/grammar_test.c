@@ -111,6 +111,8 @@ static void test_what_is_no_command(void **state UNUSED)
         "\"show\" version",
         "show \"version\"x",
         "show=version",
+        "show {version}",
+        "\"set",
         "show \xc3\xa4",
         "\xc3\xa4",
         "show version\x01",
