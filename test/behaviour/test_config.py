@@ -810,6 +810,38 @@ def test_missing_userlist_at_reload(start_pooler):
     assert pooler.client().value("SELECT 1") == "1"
 
 
+@pytest.mark.pgweir_only("all users are gone there")
+def test_emptied_userlist_at_reload(start_pooler):
+    """A file of no bytes is an accident; one with a comment is meant so."""
+    pooler = start_pooler(auth_type="md5")
+    pooler.write_file(pooler.userlist_file, "")
+    pooler.signal(signal.SIGHUP)
+    pooler.wait_log("userlist.txt is empty")
+    assert pooler.client().value("SELECT 1") == "1"
+    pooler.write_file(pooler.userlist_file, "; nobody\n")
+    pooler.signal(signal.SIGHUP)
+    wait_for(lambda: pooler.log().count("re-reading config") == 2, "the reload")
+    with pytest.raises(wire.ServerError, match="authentication failed"):
+        pooler.client()
+
+
+@pytest.mark.pgweir_only("it waits for ever there")
+def test_pipe_for_a_file_at_reload(start_pooler):
+    """Neither an included pipe nor a userlist that is one stops the pooler."""
+    pooler = start_pooler()
+    pipe = os.path.join(pooler.folder, "pipe")
+    os.mkfifo(pipe)
+    pooler.ini_raw = pooler.ini_text() + "%%include %s\n" % pipe
+    pooler.write()
+    with pytest.raises(wire.ServerError):
+        pooler.admin("RELOAD")
+    pooler.ini_raw = pooler.ini_text().replace(pooler.userlist_file, pipe)
+    pooler.write()
+    with pytest.raises(wire.ServerError):
+        pooler.admin("RELOAD")
+    assert pooler.value("SELECT 1") == 1
+
+
 def test_missing_userlist_at_start(make_pooler):
     """It starts and says so; the users may come with a reload."""
     pooler = make_pooler(auth_type="md5", admin_users="bob")
