@@ -20,7 +20,7 @@ struct command_words {
 
 enum grammar_result { GRAMMAR_GOOD, GRAMMAR_SYNTAX_ERROR, GRAMMAR_TOO_LONG };
 
-/* word [word] [;]  or  SET key (= | TO) value [;]. A word may be in double quotes, but not the first. */
+/* word [word] [;]  or  SET key (= | TO) value [;]. Words may be in double quotes, bar the first. */
 enum grammar_result grammar_read(const char *query, struct command_words *ret_words) MUST_CHECK;
 
 #endif

@@ -25,7 +25,7 @@ static char *format_line(struct place place, const char *format, va_list argumen
     return memory_copy_text(line);
 }
 
-/* Takes the line over; the first beyond the most is replaced by a remark, later ones are dropped. */
+/* Takes the line over; the first beyond the most becomes a remark, later ones are dropped. */
 static void add_line(char ***lines, size_t *count, char *line)
 {
     if (*count > CONFIG_REPORT_MAX) {
