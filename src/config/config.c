@@ -192,8 +192,7 @@ static void load_secrets(struct load *load)
         report_warning(load->report, place, "could not open auth_file %s: %s", file,
                        strerror(errno));
     } else {
-        report_error(load->report, place, "could not open auth_file %s: %s", file,
-                     strerror(errno));
+        report_error(load->report, place, "could not open auth_file %s: %s", file, strerror(errno));
     }
     buffer_wipe(&text);
 }

@@ -164,8 +164,7 @@ static const uint8_t *read_key(struct reader *reader, const uint8_t *at, const u
 static void complain(struct reader *reader, const uint8_t *start, const uint8_t *end)
 {
     int length = 0;
-    while (length < 40 && start + length < end && !is_blank(start[length]) &&
-           start[length] != '=')
+    while (length < 40 && start + length < end && !is_blank(start[length]) && start[length] != '=')
         length++;
     report_error(reader->report, reader->source->place,
                  "syntax error: expected \"key = value\" and found \"%.*s\"", length,

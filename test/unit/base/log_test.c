@@ -327,7 +327,8 @@ static void test_cut_character(void **unused UNUSED)
 }
 
 /* The parts of a subject are chosen by peers, too. */
-static size_t describe_hostile(const struct log_subject *subject UNUSED, char *ret_text, size_t size)
+static size_t describe_hostile(const struct log_subject *subject UNUSED, char *ret_text,
+                               size_t size)
 {
     return (size_t) snprintf(ret_text, size, "C: a\x1b/b\nc\xff%%s");
 }
@@ -353,7 +354,11 @@ static void test_levels(void **unused UNUSED)
     static const struct {
         int verbose;
         enum log_level last;
-    } cases[] = {{-1, LEVEL_LOG}, {0, LEVEL_LOG}, {1, LEVEL_DEBUG}, {2, LEVEL_NOISE}, {9, LEVEL_NOISE}};
+    } cases[] = {{-1, LEVEL_LOG},
+                 {0, LEVEL_LOG},
+                 {1, LEVEL_DEBUG},
+                 {2, LEVEL_NOISE},
+                 {9, LEVEL_NOISE}};
     for (size_t i = 0; i < countof(cases); i++) {
         log_set_verbose(cases[i].verbose);
         for (enum log_level level = LEVEL_FATAL; level <= LEVEL_NOISE; level++)

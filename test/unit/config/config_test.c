@@ -408,7 +408,8 @@ static void test_settings_that_need_a_restart_stay(void **state UNUSED)
     struct config *next =
         reload(config, "[pgbouncer]\nlisten_port = 2\nuser = alice\nso_reuseport = 1\n");
     assert_int_equal(report.warning_count, 2);
-    assert_string_equal(report.warnings[0], "main.ini:2: the change of listen_port needs a restart");
+    assert_string_equal(report.warnings[0],
+                        "main.ini:2: the change of listen_port needs a restart");
     assert_string_equal(report.warnings[1], "main.ini:3: the change of user needs a restart");
     assert_int_equal(next->settings.listen_port, 1);
     assert_string_equal(next->settings.user, "bob");

@@ -334,7 +334,8 @@ static void test_what_makes_servers_go(void **state UNUSED)
         {"auth_query=x", "auth_query=y", true},
         {"", "load_balance_hosts=disable", true},
         {"password=x auth_user=x client_encoding=x datestyle=x timezone=x application_name=x",
-         "password=y auth_user=y client_encoding=y datestyle=y timezone=y application_name=y", false},
+         "password=y auth_user=y client_encoding=y datestyle=y timezone=y application_name=y",
+         false},
         {"", "pool_size=1 min_pool_size=1 reserve_pool_size=1 pool_mode=statement "
              "max_db_connections=1 max_db_client_connections=1 server_lifetime=1 "
              "query_wait_timeout=1", false},

@@ -186,7 +186,8 @@ static void test_syntax_errors(void **state UNUSED)
         {"\n\nword\n\n\n", "main.ini:3: syntax error: expected \"key = value\" and found \"word\""},
         {"a b = c", "main.ini:1: syntax error: expected \"key = value\" and found \"a\""},
         {"a:b = c", "main.ini:1: syntax error: expected \"key = value\" and found \"a:b\""},
-        {"\xc3\xa4 = c", "main.ini:1: syntax error: expected \"key = value\" and found \"\xc3\xa4\""},
+        {"\xc3\xa4 = c",
+         "main.ini:1: syntax error: expected \"key = value\" and found \"\xc3\xa4\""},
         {"'' = c", "main.ini:1: syntax error: expected \"key = value\" and found \"''\""},
         {"\"\" = c", "main.ini:1: syntax error: expected \"key = value\" and found \"\"\"\""},
         {"'a", "main.ini:1: syntax error: expected \"key = value\" and found \"'a\""},
@@ -198,7 +199,8 @@ static void test_syntax_errors(void **state UNUSED)
         {"'a'b = c", "main.ini:1: syntax error: expected \"key = value\" and found \"'a'b\""},
         {"]", "main.ini:1: syntax error: expected \"key = value\" and found \"]\""},
         {"%include", "main.ini:1: syntax error: expected \"key = value\" and found \"%include\""},
-        {"%includex y", "main.ini:1: syntax error: expected \"key = value\" and found \"%includex\""},
+        {"%includex y",
+         "main.ini:1: syntax error: expected \"key = value\" and found \"%includex\""},
         {"%INCLUDE y", "main.ini:1: syntax error: expected \"key = value\" and found \"%INCLUDE\""},
         {"\xef\xbb\xbf[a]",
          "main.ini:1: syntax error: expected \"key = value\" and found \"\xef\xbb\xbf[a]\""},
@@ -390,7 +392,8 @@ static void test_file_that_cannot_be_read(void **state UNUSED)
 {
     struct seen seen = {0};
     ini_read("missing.ini", &ops, &seen, &seen.report);
-    assert_only_error(&seen.report, "could not load file \"missing.ini\": No such file or directory");
+    assert_only_error(&seen.report,
+                      "could not load file \"missing.ini\": No such file or directory");
     assert_int_equal(seen.count, 0);
     release(&seen);
 }

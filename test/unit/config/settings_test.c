@@ -104,8 +104,9 @@ static void test_defaults(void **state UNUSED)
 static void test_settings_without_a_default(void **state UNUSED)
 {
     static const char *const names[] = {
-        "auth_dbname",          "auth_file", "auth_ident_file",      "auth_ldap_options", "auth_user",
-        "client_tls13_ciphers", "conffile",  "server_tls13_ciphers", "user",              "verbose"};
+        "auth_dbname", "auth_file",            "auth_ident_file", "auth_ldap_options",
+        "auth_user",   "client_tls13_ciphers", "conffile",        "server_tls13_ciphers",
+        "user",        "verbose"};
     size_t count = 0;
     for (size_t i = 0; i < settings_count; i++)
         count += settings_table[i].default_text == NULL;

@@ -134,9 +134,11 @@ static void test_broken_entries(void **state UNUSED)
         {"\"b\nob\" \"x\"", "users.txt:1: broken auth file: expected \"user\" \"password\""},
         {"\"bob\"\"x\"", "users.txt:1: broken auth file: expected \"user\" \"password\""},
         {"# no comment", "users.txt:1: broken auth file: expected \"user\" \"password\""},
-        {"\"a\" \"1\n\n\n\"b\" \"2\"", "users.txt:1: broken auth file: expected \"user\" \"password\""},
+        {"\"a\" \"1\n\n\n\"b\" \"2\"",
+         "users.txt:1: broken auth file: expected \"user\" \"password\""},
         {"'bob' 'x'", "users.txt:1: broken auth file: expected \"user\" \"password\""},
-        {"\xef\xbb\xbf\"bob\" \"x\"", "users.txt:1: broken auth file: expected \"user\" \"password\""},
+        {"\xef\xbb\xbf\"bob\" \"x\"",
+         "users.txt:1: broken auth file: expected \"user\" \"password\""},
         {"\"\" \"x\"", "users.txt:1: broken auth file: a user without a name"},
     };
     for (size_t i = 0; i < countof(cases); i++) {
@@ -200,7 +202,8 @@ static void test_cut_files(void **state UNUSED)
 static struct parsed parse_sizes(size_t name_size, size_t secret_size)
 {
     size_t size = name_size + secret_size + 6;
-    char *text = malloc(size + 1), *name = repeat('n', name_size), *secret = repeat('s', secret_size);
+    char *text = malloc(size + 1);
+    char *name = repeat('n', name_size), *secret = repeat('s', secret_size);
     struct parsed parsed;
     assert_non_null(text);
     snprintf(text, size + 1, "\"%s\" \"%s\"\n", name, secret);

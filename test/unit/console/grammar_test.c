@@ -148,7 +148,8 @@ static void test_what_is_no_assignment(void **state UNUSED)
     static const char *const queries[] = {
         "set",          "set a",      "set a b",       "set a =",      "set = b",    "set a to",
         "set a to ;",   "set a==b",   "set a=b c",     "set a=b=c",    "set a=1.5",  "set a=-1",
-        "set a='b",     "set a='b''", "set a='b'c",    "set a=\"b",    "set 'a'=b",  "set a \"to\" b",
+        "set a='b",     "set a='b''", "set a='b'c",    "set a=\"b",    "set 'a'=b",
+        "set a \"to\" b",
         "set a tooo b", "set a t b",  "\"set\" a = b", "\"SET\" a",    "\"set\"",    "set a:=b",
         "set a=;",      "set a to(b", "set \"a=b",
     };

@@ -180,7 +180,8 @@ static void test_window_in_the_first_second(void **state UNUSED)
     struct pool_stats nothing = {0}, now = {.queries = 3};
     pool_stats_window_init(&window, 1000);
     assert_int_equal(window.older_us, 0);
-    assert_int_equal(pool_stats_average(&now, &nothing, window.older_us, 3 * USEC_PER_SEC).queries, 1);
+    assert_int_equal(
+        pool_stats_average(&now, &nothing, window.older_us, 3 * USEC_PER_SEC).queries, 1);
 }
 
 int main(void)
