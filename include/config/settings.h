@@ -106,6 +106,10 @@ bool pool_mode_read(const char *text, enum pool_mode *ret_mode) MUST_CHECK;
 bool sslmode_read(const char *text, enum sslmode *ret_mode) MUST_CHECK;
 bool tls_negotiation_read(const char *text, enum tls_negotiation *ret_negotiation) MUST_CHECK;
 
+/* True if the setting has the same value, or none, in both. */
+bool settings_same(const struct settings *a, const struct settings *b,
+                   const struct setting *setting);
+
 /* True if any setting whose name begins with `prefix` has another value in `b` than in `a`. */
 bool settings_differ(const struct settings *a, const struct settings *b, const char *prefix);
 

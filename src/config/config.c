@@ -136,7 +136,7 @@ static void warn_of_settings_without_effect(struct load *load)
     settings_init(&defaults);
     for (size_t i = 0; i < settings_count; i++)
         if (settings_table[i].state == SETTING_LATER &&
-            settings_differ(&defaults, &load->config->settings, settings_table[i].name))
+            !settings_same(&defaults, &load->config->settings, &settings_table[i]))
             report_warning(load->report, load->places[i],
                            "%s is not supported yet: it has no effect", settings_table[i].name);
     settings_release(&defaults);
@@ -149,7 +149,7 @@ static void keep_start_settings(struct load *load)
     for (size_t i = 0; i < settings_count; i++) {
         const struct setting *setting = &settings_table[i];
         if (setting->when != SETTING_RESTART ||
-            !settings_differ(settings, &load->previous->settings, setting->name))
+            settings_same(settings, &load->previous->settings, setting))
             continue;
         report_warning(load->report, load->places[i], "the change of %s needs a restart",
                        setting->name);

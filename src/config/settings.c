@@ -249,8 +249,8 @@ bool settings_print(const struct settings *settings, const struct setting *setti
 
 /* ---- all of them ---- */
 
-static bool same_value(const struct settings *a, const struct settings *b,
-                       const struct setting *setting)
+bool settings_same(const struct settings *a, const struct settings *b,
+                   const struct setting *setting)
 {
     struct buffer text_a = {0}, text_b = {0};
     bool set_a = settings_print(a, setting, &text_a), set_b = settings_print(b, setting, &text_b);
@@ -265,7 +265,7 @@ bool settings_differ(const struct settings *a, const struct settings *b, const c
 {
     for (size_t i = 0; i < settings_count; i++)
         if (strncmp(settings_table[i].name, prefix, strlen(prefix)) == 0 &&
-            !same_value(a, b, &settings_table[i]))
+            !settings_same(a, b, &settings_table[i]))
             return true;
     return false;
 }

@@ -164,6 +164,8 @@ static void test_values(void **state UNUSED)
         {"client_tls_sslmode", "require", "require"},
         {"client_tls_sslmode", "verify-ca", "verify-ca"},
         {"client_tls_sslmode", "verify-full", "verify-full"},
+        {"server_tls_negotiation", "Direct", "direct"},
+        {"server_tls_negotiation", "postgres", "postgres"},
         {"auth_type", "any", "any"},
         {"auth_type", "trust", "trust"},
         {"auth_type", "plain", "plain"},
@@ -242,6 +244,7 @@ static void test_bad_values_change_nothing(void **state UNUSED)
         {"pool_mode", "", "session, transaction or statement"},
         {"client_tls_sslmode", "disabled",
          "disable, allow, prefer, require, verify-ca or verify-full"},
+        {"server_tls_negotiation", "yes", "postgres or direct"},
         {"auth_type", "crypt",
          "any, trust, plain, md5, cert, hba, scram-sha-256, ldap or pam"},
     };
@@ -358,6 +361,30 @@ static void test_release(void **state UNUSED)
     settings_release(&settings);
 }
 
+static void test_differences(void **state UNUSED)
+{
+    struct settings a, b;
+    settings_init(&a);
+    settings_init(&b);
+    assert_false(settings_differ(&a, &b, ""));
+    assert_true(set(&b, "server_tls_ca_file", "x"));
+    assert_true(set(&b, "syslog_ident", "x"));
+    assert_true(settings_differ(&a, &b, "server_tls_"));
+    assert_true(settings_differ(&a, &b, "sys"));
+    assert_true(settings_differ(&a, &b, ""));
+    assert_false(settings_differ(&a, &b, "client_tls_"));
+    assert_false(settings_differ(&a, &b, "nonsense"));
+    assert_true(settings_same(&a, &b, find("syslog"))); /* and not what begins like it */
+    assert_false(settings_same(&a, &b, find("syslog_ident")));
+    assert_true(settings_same(&a, &b, find("auth_user")));
+    assert_true(set(&b, "auth_user", ""));
+    assert_false(settings_same(&a, &b, find("auth_user"))); /* unset and empty are two things */
+    assert_true(set(&a, "syslog_ident", "y"));
+    assert_false(settings_same(&a, &b, find("syslog_ident")));
+    settings_release(&a);
+    settings_release(&b);
+}
+
 static void test_words_of_pool_modes(void **state UNUSED)
 {
     enum pool_mode mode = POOL_STATEMENT;
@@ -369,6 +396,20 @@ static void test_words_of_pool_modes(void **state UNUSED)
     assert_false(pool_mode_read("sessions", &mode));
     assert_false(pool_mode_read("", &mode));
     assert_int_equal(mode, POOL_SESSION);
+}
+
+static void test_words_of_tls(void **state UNUSED)
+{
+    enum sslmode mode = SSLMODE_ALLOW;
+    enum tls_negotiation negotiation = TLS_NEGOTIATION_POSTGRES;
+    assert_true(sslmode_read("Verify-Full", &mode));
+    assert_int_equal(mode, SSLMODE_VERIFY_FULL);
+    assert_false(sslmode_read("disabled", &mode));
+    assert_int_equal(mode, SSLMODE_VERIFY_FULL);
+    assert_true(tls_negotiation_read("DIRECT", &negotiation));
+    assert_int_equal(negotiation, TLS_NEGOTIATION_DIRECT);
+    assert_false(tls_negotiation_read("x", &negotiation));
+    assert_int_equal(negotiation, TLS_NEGOTIATION_DIRECT);
 }
 
 int main(void)
@@ -389,7 +430,9 @@ int main(void)
         cmocka_unit_test(test_copy),
         cmocka_unit_test(test_copy_of_one_value),
         cmocka_unit_test(test_release),
+        cmocka_unit_test(test_differences),
         cmocka_unit_test(test_words_of_pool_modes),
+        cmocka_unit_test(test_words_of_tls),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
