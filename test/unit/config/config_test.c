@@ -208,10 +208,6 @@ static void test_bad_settings(void **state UNUSED)
          "main.ini:2: invalid value \"65536\" for parameter peer_id: expected 0 to 65535"},
         {"auth_dbname = pgbouncer",
          "main.ini:2: auth_dbname: the console \"pgbouncer\" cannot be asked"},
-        {"client_tls_sslmode = require",
-         "main.ini:2: client_tls_sslmode: TLS towards clients is not supported yet"},
-        {"server_tls_sslmode = verify-full",
-         "main.ini:2: server_tls_sslmode: TLS towards servers is not supported yet"},
         {"auth_type = cert",
          "main.ini:2: auth_type: cert, hba, ldap and pam is not supported yet"},
         {"auth_type = hba", "main.ini:2: auth_type: cert, hba, ldap and pam is not supported yet"},
@@ -529,9 +525,8 @@ static void test_set_refuses(void **state UNUSED)
         {"max_client_conn", "many"}, {"max_client_conn", ""},       {"pool_mode", "x"},
         {"log_connections", "yes"},  {"query_timeout", "-1"},       {"stats_period", "0"},
         {"scram_iterations", "-1"},  {"auth_dbname", "pgbouncer"},  {"auth_type", "hba"},
-        {"peer_id", "65536"},        {"client_tls_sslmode", "require"},
-        {"server_tls_sslmode", "verify-ca"},                        {"listen_port", "x"},
-        {"service_name", "x"},
+        {"peer_id", "65536"},        {"client_tls_sslmode", "yes"}, {"server_tls_negotiation", "x"},
+        {"listen_port", "x"},        {"service_name", "x"},
     };
     struct config *config = load("[pgbouncer]\n");
     assert_null(config_use(config));

@@ -102,6 +102,9 @@ static void test_database_without_keys(void **state UNUSED)
     assert_int_equal(database->server_lifetime, CONFIG_UNSET);
     assert_int_equal(database->query_wait_timeout, CONFIG_UNSET);
     assert_false(database->load_balance_disable);
+    assert_int_equal(database->server_tls_sslmode, CONFIG_UNSET);
+    assert_int_equal(database->server_tls_negotiation, CONFIG_UNSET);
+    assert_null(database->server_tls_ca_file);
     assert_string_equal(database->file, "a.ini");
     assert_int_equal(database->line, 7);
 }
@@ -111,7 +114,9 @@ static const char all_keys[] =
     "auth_dbname=ad pool_size=1 min_pool_size=2 reserve_pool_size=3 pool_mode=Statement "
     "max_db_connections=4 max_db_client_connections=5 server_lifetime=6 query_wait_timeout=7 "
     "load_balance_hosts=disable connect_query='SET a' client_encoding=e datestyle=ds timezone=tz "
-    "application_name='a n'";
+    "application_name='a n' server_tls_sslmode=Verify-CA server_tls_negotiation=Direct "
+    "server_tls_ca_file=ca server_tls_cert_file=cert server_tls_key_file=key "
+    "server_tls_protocols=p server_tls_ciphers=c server_tls13_ciphers=c13";
 
 static void assert_has_all_keys(const struct config_database *database)
 {
@@ -137,6 +142,14 @@ static void assert_has_all_keys(const struct config_database *database)
     assert_string_equal(database->datestyle, "ds");
     assert_string_equal(database->timezone, "tz");
     assert_string_equal(database->application_name, "a n");
+    assert_int_equal(database->server_tls_sslmode, SSLMODE_VERIFY_CA);
+    assert_int_equal(database->server_tls_negotiation, TLS_NEGOTIATION_DIRECT);
+    assert_string_equal(database->server_tls_ca_file, "ca");
+    assert_string_equal(database->server_tls_cert_file, "cert");
+    assert_string_equal(database->server_tls_key_file, "key");
+    assert_string_equal(database->server_tls_protocols, "p");
+    assert_string_equal(database->server_tls_ciphers, "c");
+    assert_string_equal(database->server_tls13_ciphers, "c13");
 }
 
 static void test_database_with_all_keys(void **state UNUSED)
@@ -246,6 +259,8 @@ static void test_bad_databases(void **state UNUSED)
         {"port=abc", "a.ini:7: \"app\": invalid port: abc"},
         {"port=65536", "a.ini:7: \"app\": invalid port: 65536"},
         {"pool_mode=x", "a.ini:7: \"app\": invalid pool mode: x"},
+        {"server_tls_sslmode=x", "a.ini:7: \"app\": invalid server_tls_sslmode: x"},
+        {"server_tls_negotiation=x", "a.ini:7: \"app\": invalid server_tls_negotiation: x"},
         {"load_balance_hosts=x", "a.ini:7: \"app\": invalid load_balance_hosts: x"},
     };
     for (size_t i = 0; i < countof(cases); i++)
@@ -345,6 +360,23 @@ static void test_what_makes_servers_go(void **state UNUSED)
         const struct config_database *b = add_database("b", cases[i].now);
         if (config_database_needs_reconnect(a, b) != cases[i].reconnect)
             fail_msg("from <%s> to <%s>", cases[i].before, cases[i].now);
+    }
+}
+
+static void test_what_is_a_difference_of_tls(void **state UNUSED)
+{
+    static const char *const values[] = {
+        "server_tls_sslmode=require", "server_tls_negotiation=direct", "server_tls_ca_file=x",
+        "server_tls_cert_file=x",     "server_tls_key_file=x",         "server_tls_protocols=x",
+        "server_tls_ciphers=x",       "server_tls13_ciphers=x",
+    };
+    const struct config_database *none = add_database("none", "host=a");
+    assert_false(config_database_tls_differs(none, add_database("b", "host=b port=1")));
+    for (size_t i = 0; i < countof(values); i++) {
+        const struct config_database *one = add_database("one", values[i]);
+        assert_true(config_database_tls_differs(none, one));
+        assert_true(config_database_tls_differs(one, none));
+        assert_false(config_database_tls_differs(one, add_database("same", values[i])));
     }
 }
 
@@ -493,6 +525,7 @@ int main(void)
         entries_unit_test(test_fallback),
         entries_unit_test(test_copy),
         entries_unit_test(test_what_makes_servers_go),
+        entries_unit_test(test_what_is_a_difference_of_tls),
         entries_unit_test(test_user_without_keys),
         entries_unit_test(test_user_with_all_keys),
         entries_unit_test(test_zeros_of_users),
