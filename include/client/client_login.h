@@ -8,17 +8,21 @@
 
 #include "auth/client_auth.h"
 #include "client/client.h"
+#include "pool/auth_query.h"
 #include "wire/collector.h"
 
 enum login_stage {
     LOGIN_STARTUP,       /* waits for a startup packet */
+    LOGIN_ASKING,        /* waits for the answer of auth_query */
     LOGIN_AUTHENTICATING,
     LOGIN_WELCOME,       /* authenticated; waits for the pool's first server login */
 };
 
 struct client_login {
+    struct client *client;     /* borrows: the owner */
     struct collector incoming; /* owns */
     struct client_auth *auth;  /* owns */
+    struct auth_request query; /* of a user who is not in auth_file */
     enum login_stage stage;
     bool ssl_asked, gss_asked;
     bool tls_direct; /* TLS began with the first byte */
@@ -36,6 +40,15 @@ void client_login_waited(struct client *client);
 void client_login_deadline_passed(struct client *client);
 
 void client_login_destroy(struct client_login *login);
+
+/* The login goes on after a wait: handles what has come meanwhile. */
+void client_login_resume(struct client *client);
+
+/* Begins to wait: the limit of the login or of the wait for a server counts, whichever is first. */
+void client_login_limit_wait(struct client *client);
+
+/* The wait is over: the limit of the login counts. */
+void client_login_limit_login(struct client *client);
 
 /* Handles a whole StartupMessage. Ends with an authentication request sent, or a closed client. */
 void client_handle_startup(struct client *client, const uint8_t *packet,

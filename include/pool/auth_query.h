@@ -35,6 +35,7 @@ struct auth_request {
     const char *user_name; /* owns a reference; as the server spells it */
     struct secret secret;  /* owns; unset for a user without one */
     struct failure failure;
+    struct buffer key; /* owns; under which the answer is kept */
     bool from_cache;
     struct auth_lookup *lookup; /* borrows while the query is under way, else NULL */
     struct pools *pools;        /* borrows */
@@ -51,8 +52,8 @@ void auth_query_ask(struct pools *pools, struct database *database, const char *
 /* Takes an open question back (fine for one that is not open), and frees what the request owns. */
 void auth_query_release(struct auth_request *request);
 
-/* The answer did not let its user in: if it was an old one, the next login asks again. */
-void auth_query_distrust(struct pools *pools, const struct database *database, const char *name);
+/* The answer did not let its user in: if it was a kept one, the next login asks again. */
+void auth_query_distrust(const struct auth_request *request);
 
 /* Drops all kept answers: the configuration has changed. */
 void auth_query_forget(struct pools *pools);

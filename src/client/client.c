@@ -136,6 +136,7 @@ void clients_accept(void *argument, int fd, const struct address *peer)
     client->id = pools_next_id(clients->pools);
     client->connect_us = client->request_us = clock_now_us();
     client->login = memory_new(sizeof(*client->login));
+    client->login->client = client;
     parameters_init(&client->parameters, &clients->pools->tracked);
     DL_APPEND(clients->logging_in, client);
     clients->logging_in_count++;

@@ -32,6 +32,7 @@ void client_login_destroy(struct client_login *login)
         return;
     collector_release(&login->incoming);
     client_auth_destroy(login->auth);
+    auth_query_release(&login->query);
     free(login);
 }
 
@@ -185,6 +186,7 @@ void client_handle_verdict(struct client *client, enum auth_verdict verdict,
     if (!sent) {
         client_close(client, NULL, NULL);
     } else if (verdict == AUTH_REFUSED) {
+        auth_query_distrust(&client->login->query);
         client_refuse(client, failure->message, client_auth_problem(client->login->auth));
     } else if (verdict == AUTH_ACCEPTED) {
         client_authenticated(client);
@@ -238,6 +240,7 @@ static void handle_bytes(struct client *client)
         case LOGIN_AUTHENTICATING:
             more = handle_authentication_bytes(client);
             break;
+        case LOGIN_ASKING:
         case LOGIN_WELCOME:
             (void) collector_rest(&client->login->incoming, &size);
             if (size > EARLY_BYTES_MAX)
@@ -270,6 +273,13 @@ void client_login_readable(struct client *client)
     }
 }
 
+void client_login_resume(struct client *client)
+{
+    handle_bytes(client);
+    if (client->state == CLIENT_LOGIN)
+        client_login_readable(client);
+}
+
 /* ---- into the pool ---- */
 
 static void join_pool(struct client *client, struct pool *pool)
@@ -279,6 +289,10 @@ static void join_pool(struct client *client, struct pool *pool)
         client->user->learned_keys = *learned;
         client->user->has_learned_keys = true;
     }
+    /* Secrets of auth_query belong to the database that was asked: they stay with its pool. */
+    if (client->login->query.answer == AUTH_ANSWER_USER && pool->user == client->user &&
+        client->login->query.user_name != NULL)
+        secret_copy(&pool->fetched, &client->login->query.secret);
     client->pool = pool;
     pool_add_client(pool, &client->member);
     client->in_pool = true;
@@ -286,7 +300,7 @@ static void join_pool(struct client *client, struct pool *pool)
 }
 
 /* The limit that comes first: on the login as a whole, or on the wait for a server. */
-static const char *set_welcome_limit(struct client *client)
+static const char *set_wait_limit(struct client *client)
 {
     usec_t login_us = settings_current()->client_login_timeout;
     usec_t wait_us = client_query_wait_timeout_us(client->database, client->user);
@@ -295,7 +309,22 @@ static const char *set_welcome_limit(struct client *client)
     deadline_set_since(client->connection.loop, &client->deadline,
                        wait_is_first ? wait_us : login_us,
                        wait_is_first ? client->waiter.since_us : client->connect_us);
-    return wait_is_first ? "query_wait_timeout" : "client_login_timeout (server down)";
+    if (wait_is_first)
+        return "query_wait_timeout";
+    return client->login->stage == LOGIN_WELCOME ? "client_login_timeout (server down)"
+                                                 : "client_login_timeout";
+}
+
+void client_login_limit_wait(struct client *client)
+{
+    client->waiter.since_us = clock_now_us();
+    (void) set_wait_limit(client);
+}
+
+void client_login_limit_login(struct client *client)
+{
+    deadline_set_since(client->connection.loop, &client->deadline,
+                       settings_current()->client_login_timeout, client->connect_us);
 }
 
 void client_authenticated(struct client *client)
@@ -330,7 +359,7 @@ void client_authenticated(struct client *client)
     }
     client->login->stage = LOGIN_WELCOME;
     pool_wait(client->pool, &client->waiter, true, clock_now_us());
-    (void) set_welcome_limit(client);
+    (void) set_wait_limit(client);
 }
 
 void client_login_waited(struct client *client)
@@ -345,8 +374,9 @@ void client_login_waited(struct client *client)
 
 void client_login_deadline_passed(struct client *client)
 {
-    const char *text = client->login->stage == LOGIN_WELCOME ? set_welcome_limit(client)
-                                                             : "client_login_timeout";
+    enum login_stage stage = client->login->stage;
+    const char *text = stage == LOGIN_WELCOME || stage == LOGIN_ASKING ? set_wait_limit(client)
+                                                                       : "client_login_timeout";
     client_close(client, text, text);
 }
 

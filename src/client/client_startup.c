@@ -446,10 +446,18 @@ static bool check_connection(struct client *client, const struct demand *demand)
     return demand->method != AUTH_CERT || check_certificate(client, demand->map);
 }
 
+/* From auth_query, if that was asked, or from auth_file; NULL if there is none. */
+static const struct secret *known_secret(const struct client *client)
+{
+    const struct auth_request *query = &client->login->query;
+    return query->user_name != NULL ? &query->secret
+                                    : config_find_secret(config_current(), client->user_name);
+}
+
 static void begin_authentication(struct client *client)
 {
     static const struct secret none;
-    const struct secret *secret = config_find_secret(config_current(), client->user_name);
+    const struct secret *secret = known_secret(client);
     struct pools *pools = client->clients->pools;
     struct buffer request = {0};
     struct failure failure = {0};
@@ -477,7 +485,82 @@ static void log_login_attempt(const struct client *client)
              client->database_name, client->user_name, tls[0] != '\0' ? tls : "no");
 }
 
-/* Everything up to the first authentication request; false with a failure to be told. */
+/* Limits do not keep an administrator from the console. */
+static bool is_exempt(const struct client *client)
+{
+    return client->database != NULL && client->database->console &&
+           client->console_role == CONSOLE_ADMIN;
+}
+
+/* What is left when it is known who the user is: up to the first authentication request. */
+static bool admit_user(struct client *client, struct failure *ret_failure)
+{
+    if (client->user != NULL && !count_user(client, is_exempt(client), ret_failure))
+        return false;
+    if (settings_current()->log_connections)
+        log_login_attempt(client);
+    if (client->database != NULL && client->database->console && client->user != NULL &&
+        client->console_role == CONSOLE_NONE) {
+        failure_set(ret_failure, "not allowed");
+        return false;
+    }
+    return true;
+}
+
+/* ---- users who are not in auth_file ---- */
+
+static bool needs_query(const struct client *client)
+{
+    enum auth_type type = settings_current()->auth_type;
+    const struct secret *own = config_find_secret(config_current(), client->user_name);
+    return type != AUTH_TYPE_ANY && type != AUTH_TYPE_PAM && type != AUTH_TYPE_LDAP &&
+           client->database != NULL && auth_query_user(client->database) != NULL &&
+           (own == NULL || secret_is_empty(own));
+}
+
+static void go_on(struct client *client, struct failure *failure)
+{
+    if (admit_user(client, failure))
+        begin_authentication(client);
+    else
+        client_close(client, failure->message, failure->message);
+}
+
+static void on_query_answered(struct auth_request *request)
+{
+    struct client_login *login = container_of(request, struct client_login, query);
+    struct client *client = login->client;
+    if (request->answer == AUTH_ANSWER_FAILED) {
+        client_close(client, request->failure.message, request->failure.message);
+        return;
+    }
+    if (request->answer == AUTH_ANSWER_NO_USER) {
+        log_info(&client->subject, "no such user: %s", client->user_name);
+        client_close(client, "no such user", "no such user");
+        return;
+    }
+    intern_give_back(client->user_name);
+    client->user_name = intern_share(request->user_name);
+    client->user = pools_get_user(client->clients->pools, client->user_name);
+    login->stage = LOGIN_AUTHENTICATING;
+    client_login_limit_login(client);
+    go_on(client, &request->failure);
+    if (client->state == CLIENT_LOGIN)
+        client_login_resume(client);
+}
+
+static void ask_for_user(struct client *client)
+{
+    struct client_login *login = client->login;
+    login->stage = LOGIN_ASKING;
+    login->query.answered = on_query_answered;
+    client_login_limit_wait(client);
+    auth_query_ask(client->clients->pools, client->database, client->user_name, &login->query);
+}
+
+/* ---- the startup packet ---- */
+
+/* Everything that does not depend on the user; false with a failure to be told. */
 static bool admit(struct client *client, const struct startup *startup,
                   struct failure *ret_failure)
 {
@@ -488,18 +571,7 @@ static bool admit(struct client *client, const struct startup *startup,
     if (console)
         client->console_role =
             is_own_unix_client(client) ? CONSOLE_ADMIN : console_role_of(client, startup->user);
-    bool exempt = console && client->console_role == CONSOLE_ADMIN;
-    if ((client->database != NULL && !count_database(client, exempt, ret_failure)) ||
-        !find_user(client, ret_failure) ||
-        (client->user != NULL && !count_user(client, exempt, ret_failure)))
-        return false;
-    if (settings_current()->log_connections)
-        log_login_attempt(client);
-    if (console && client->user != NULL && client->console_role == CONSOLE_NONE) {
-        failure_set(ret_failure, "not allowed");
-        return false;
-    }
-    return true;
+    return client->database == NULL || count_database(client, is_exempt(client), ret_failure);
 }
 
 void client_handle_startup(struct client *client, const uint8_t *packet,
@@ -514,8 +586,10 @@ void client_handle_startup(struct client *client, const uint8_t *packet,
     if (good && (header->minor_version > 0 || startup.unsupported_count > 0))
         negotiate_version(client, &parameters, startup.unsupported_count);
     startup_parameters_release(&parameters);
-    if (!good)
-        client_close(client, failure.message, failure.message);
+    if (good && needs_query(client))
+        ask_for_user(client);
+    else if (good && find_user(client, &failure))
+        go_on(client, &failure);
     else
-        begin_authentication(client);
+        client_close(client, failure.message, failure.message);
 }

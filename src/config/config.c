@@ -115,6 +115,18 @@ static void refuse(struct load *load, const char *name, const char *what)
     report_error(load->report, place_of(load, name), "%s: %s is not supported yet", name, what);
 }
 
+/* Without these anybody could make a certificate that names anybody. */
+static void check_certificates_can_count(struct load *load)
+{
+    const struct settings *settings = &load->config->settings;
+    if (settings->client_tls_sslmode != SSLMODE_VERIFY_FULL)
+        report_error(load->report, place_of(load, "auth_type"),
+                     "auth_type=cert requires client_tls_sslmode=SSLMODE_VERIFY_FULL");
+    else if (settings->client_tls_ca_file[0] == '\0')
+        report_error(load->report, place_of(load, "auth_type"),
+                     "auth_type=cert requires client_tls_ca_file");
+}
+
 static void check_values(struct load *load)
 {
     const struct settings *settings = &load->config->settings;
@@ -125,9 +137,10 @@ static void check_values(struct load *load)
     if (settings->auth_dbname != NULL && strcmp(settings->auth_dbname, CONSOLE_DATABASE) == 0)
         report_error(load->report, place_of(load, "auth_dbname"),
                      "auth_dbname: the console \"%s\" cannot be asked", CONSOLE_DATABASE);
-    if (settings->auth_type == AUTH_TYPE_CERT || settings->auth_type == AUTH_TYPE_LDAP ||
-        settings->auth_type == AUTH_TYPE_PAM)
-        refuse(load, "auth_type", "cert, ldap and pam");
+    if (settings->auth_type == AUTH_TYPE_CERT)
+        check_certificates_can_count(load);
+    if (settings->auth_type == AUTH_TYPE_LDAP || settings->auth_type == AUTH_TYPE_PAM)
+        refuse(load, "auth_type", "ldap and pam");
 }
 
 static void warn_of_settings_without_effect(struct load *load)

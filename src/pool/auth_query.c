@@ -31,7 +31,6 @@ struct auth_lookup {
     struct pool *pool;            /* borrows */
     struct auth_request *request; /* borrows; NULL once it was taken back */
     char *sql, *name;             /* own */
-    struct buffer key;            /* owns; of the kept answer */
     struct waiter waiter;
     struct server_query query;
     struct server *server; /* borrows while the query runs */
@@ -133,10 +132,10 @@ static void drop_kept(struct auth_cache *cache, struct kept_answer *kept)
     free(kept);
 }
 
-/* Keeps the row of the lookup, which gives up its key. */
-static void keep(struct pools *pools, struct auth_lookup *lookup)
+static void keep(struct auth_request *request)
 {
-    struct kept_answer *kept = find_kept(pools, &lookup->key);
+    struct pools *pools = request->pools;
+    struct kept_answer *kept = find_kept(pools, &request->key);
     if (settings_current()->auth_query_cache_ttl == 0)
         return;
     if (pools->auth_cache == NULL)
@@ -144,10 +143,9 @@ static void keep(struct pools *pools, struct auth_lookup *lookup)
     if (kept != NULL)
         drop_kept(pools->auth_cache, kept);
     kept = memory_new(sizeof(*kept));
-    kept->key = lookup->key;
-    lookup->key = (struct buffer){0};
-    kept->user_name = intern_share(lookup->user_name);
-    secret_copy(&kept->secret, &lookup->secret);
+    buffer_append(&kept->key, request->key.data, request->key.size);
+    kept->user_name = intern_share(request->user_name);
+    secret_copy(&kept->secret, &request->secret);
     kept->fetched_us = clock_now_us();
     HASH_ADD_KEYPTR(hh, pools->auth_cache->table, kept->key.data, kept->key.size, kept);
     DL_APPEND(pools->auth_cache->by_age, kept);
@@ -163,13 +161,12 @@ static void use_kept(struct auth_request *request, const struct kept_answer *kep
     secret_copy(&request->secret, &kept->secret);
 }
 
-void auth_query_distrust(struct pools *pools, const struct database *database, const char *name)
+void auth_query_distrust(const struct auth_request *request)
 {
-    struct buffer key = cache_key(database, name);
-    struct kept_answer *kept = find_kept(pools, &key);
+    struct kept_answer *kept =
+        request->from_cache ? find_kept(request->pools, &request->key) : NULL;
     if (kept != NULL)
         kept->distrusted = true;
-    buffer_release(&key);
 }
 
 void auth_query_forget(struct pools *pools)
@@ -201,7 +198,6 @@ static void release_lookup(struct deferred *deferred)
     secret_release(&lookup->secret);
     free(lookup->sql);
     free(lookup->name);
-    buffer_release(&lookup->key);
     free(lookup);
 }
 
@@ -225,7 +221,7 @@ static void answer(struct auth_lookup *lookup, enum auth_answer answer)
     if (answer == AUTH_ANSWER_USER) {
         request->user_name = intern_share(lookup->user_name);
         secret_copy(&request->secret, &lookup->secret);
-        keep(request->pools, lookup);
+        keep(request);
     }
     post_answer(request);
 }
@@ -234,8 +230,9 @@ static void answer(struct auth_lookup *lookup, enum auth_answer answer)
 static bool answer_from_kept(struct auth_lookup *lookup)
 {
     struct auth_request *request = lookup->request;
-    const struct kept_answer *kept = find_kept(lookup->pool->pools, &lookup->key);
-    if (kept == NULL || request == NULL)
+    const struct kept_answer *kept =
+        request != NULL ? find_kept(request->pools, &request->key) : NULL;
+    if (kept == NULL)
         return false;
     use_kept(request, kept);
     request->lookup = NULL;
@@ -454,7 +451,6 @@ static void look_up(struct pool *pool, struct database *database, const char *na
     lookup->request = request;
     lookup->sql = memory_copy_text(query_of(database));
     lookup->name = memory_copy_text(name);
-    lookup->key = cache_key(database, name);
     lookup->waiter.task.run = on_granted;
     request->lookup = lookup;
     DL_APPEND(pool->pools->lookups, lookup);
@@ -466,10 +462,10 @@ void auth_query_ask(struct pools *pools, struct database *database, const char *
 {
     struct database *where;
     struct pool *pool;
-    struct buffer key = cache_key(database, name);
-    const struct kept_answer *kept = find_kept(pools, &key);
-    buffer_release(&key);
+    const struct kept_answer *kept;
     request->pools = pools;
+    request->key = cache_key(database, name);
+    kept = find_kept(pools, &request->key);
     request->answer = AUTH_ANSWER_FAILED;
     failure_set(&request->failure, "bouncer config error");
     where = find_auth_database(pools, database, &request->failure);
@@ -505,6 +501,7 @@ void auth_query_release(struct auth_request *request)
         loop_cancel(request->pools->loop, &request->task);
     intern_give_back(request->user_name);
     secret_release(&request->secret);
+    buffer_release(&request->key);
     request->user_name = NULL;
     request->lookup = NULL;
 }

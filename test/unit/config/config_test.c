@@ -150,9 +150,9 @@ static void test_database_of_auth_query(void **state UNUSED)
 
 static void test_settings_without_effect(void **state UNUSED)
 {
-    struct config *config = load("[pgbouncer]\nauth_user = bob\nserver_tls_sslmode = prefer\n"
+    struct config *config = load("[pgbouncer]\npeer_id = 3\nserver_tls_sslmode = prefer\n"
                                  "pkt_buf = 1\n");
-    assert_only_warning(&report, "main.ini:2: auth_user is not supported yet: it has no effect");
+    assert_only_warning(&report, "main.ini:2: peer_id is not supported yet: it has no effect");
     config_destroy(config);
 }
 
@@ -209,11 +209,11 @@ static void test_bad_settings(void **state UNUSED)
         {"auth_dbname = pgbouncer",
          "main.ini:2: auth_dbname: the console \"pgbouncer\" cannot be asked"},
         {"auth_type = cert",
-         "main.ini:2: auth_type: cert, hba, ldap and pam is not supported yet"},
-        {"auth_type = hba", "main.ini:2: auth_type: cert, hba, ldap and pam is not supported yet"},
-        {"auth_type = ldap",
-         "main.ini:2: auth_type: cert, hba, ldap and pam is not supported yet"},
-        {"auth_type = pam", "main.ini:2: auth_type: cert, hba, ldap and pam is not supported yet"},
+         "main.ini:2: auth_type=cert requires client_tls_sslmode=SSLMODE_VERIFY_FULL"},
+        {"auth_type = cert\nclient_tls_sslmode = verify-full",
+         "main.ini:2: auth_type=cert requires client_tls_ca_file"},
+        {"auth_type = ldap", "main.ini:2: auth_type: ldap and pam is not supported yet"},
+        {"auth_type = PAM", "main.ini:2: auth_type: ldap and pam is not supported yet"},
         {"[databases]\napp = word",
          "main.ini:3: \"app\": syntax error in connection string: expected key=value"},
         {"[users]\nbob = x=1", "main.ini:3: \"bob\": unrecognized user parameter: x"},
