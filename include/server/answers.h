@@ -12,6 +12,8 @@
  *     until the client sends one;
  *   - while the server reads COPY data it ignores Sync, and answers any other message than CopyData,
  *     CopyDone and CopyFail with an error that ends the COPY;
+ *   - a COPY may also fail before the server reads on (COPY FREEZE, a trigger): then a Sync that was
+ *     sent behind the Execute is no part of it and ends the skipping;
  *   - CopyDone and CopyFail outside COPY are ignored and not answered.
  *
  * SPDX-License-Identifier: ISC
@@ -34,6 +36,7 @@ struct answers {
     uint32_t capacity; /* a power of two, or 0 while inline */
     bool skipping;     /* the server skips everything until the next Sync is sent */
     bool copying;      /* the server reads COPY data, and the client has not ended it */
+    bool sync_in_copy; /* a Sync was sent into the COPY at the head, which may have read it or not */
     uint8_t inline_entries[ANSWERS_INLINE];
 };
 

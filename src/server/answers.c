@@ -69,6 +69,7 @@ static void drop_head(struct answers *answers)
 static void pop(struct answers *answers)
 {
     drop_head(answers);
+    answers->sync_in_copy = false;
     while (answers->count > 0 && entry_at(answers, 0) == 'c')
         drop_head(answers);
 }
@@ -90,8 +91,10 @@ void answers_expect(struct answers *answers, uint8_t type)
     if (type == 'd' || type == 'H')
         return;
     if (answers->copying) {
-        /* Sync is ignored meanwhile; whatever else is not COPY gets swallowed by the error. */
-        if (type == 'c' || type == 'f')
+        /* Sync is ignored meanwhile; whatever else is not COPY is lost in the error that it causes. */
+        if (type == 'S')
+            answers->sync_in_copy = true;
+        else
             answers->copying = false;
         return;
     }
@@ -125,9 +128,13 @@ static void begin_copy_in(struct answers *answers)
 {
     uint32_t kept = 1, read = 1;
     answers->copying = true;
-    for (; read < answers->count && answers->copying; read++)
-        if (entry_at(answers, read) != 'S')
+    answers->sync_in_copy = false;
+    for (; read < answers->count && answers->copying; read++) {
+        if (entry_at(answers, read) == 'S')
+            answers->sync_in_copy = true;
+        else
             answers->copying = false;
+    }
     for (; read < answers->count; read++)
         put_entry(answers, kept++, entry_at(answers, read));
     answers->count = kept;
@@ -146,22 +153,31 @@ static void skip_to_sync(struct answers *answers)
     answers->skipping = answers->count == 0;
 }
 
+/* ReadyForQuery with nothing to answer it: for a Sync that a failed COPY has not read, after all. */
+static bool ends_skipping(struct answers *answers)
+{
+    bool due = answers->skipping && answers->sync_in_copy;
+    if (due)
+        answers->skipping = answers->sync_in_copy = false;
+    return due;
+}
+
 bool answers_received(struct answers *answers, uint8_t type)
 {
     uint8_t head = head_type(answers);
     uint8_t answered = 0; /* the request that this message completes */
 
-    switch (type) {
-    case 'A':
-    case 'N':
-    case 'S':
+    if (type == 'A' || type == 'N' || type == 'S')
         return true;
+    switch (type) {
     case 'E':
         answers->copying = false;
         if (is_extended(head))
             skip_to_sync(answers);
         return true;
     case 'Z':
+        if (head == 0)
+            return ends_skipping(answers);
         if (!answers_ends_request(head))
             return false;
         pop(answers);

@@ -327,6 +327,17 @@ def test_copy_in_with_the_extended_protocol(single, table):
     single.wait_pool(sv_active=0, sv_idle=1)
 
 
+def test_copy_in_that_fails_before_its_first_row(single, table):
+    """The error comes behind CopyInResponse, and the Sync that waits there is no part of the COPY."""
+    client = single.client()
+    for _ in range(3):
+        client.send_raw(wire.parse("COPY copied FROM STDIN (FREEZE)") + wire.bind() + wire.execute()
+                        + wire.sync())
+        assert read_until_ready(client) == "12GEZ"
+        single.wait_pool(sv_active=0, sv_idle=1)
+    assert client.value("SELECT 1") == "1"
+
+
 def test_copy_out(single):
     client = single.client()
     client.send_raw(wire.query("COPY (SELECT generate_series(1, 20000)) TO STDOUT"))
