@@ -14,6 +14,7 @@
  *     CopyDone and CopyFail with an error that ends the COPY;
  *   - a COPY may also fail before the server reads on (COPY FREEZE, a trigger): then a Sync that was
  *     sent behind the Execute is no part of it and ends the skipping;
+ *   - a Query and a FunctionCall are never answered by ReadyForQuery alone;
  *   - CopyDone and CopyFail outside COPY are ignored and not answered.
  *
  * SPDX-License-Identifier: ISC
@@ -37,6 +38,7 @@ struct answers {
     bool skipping;     /* the server skips everything until the next Sync is sent */
     bool copying;      /* the server reads COPY data, and the client has not ended it */
     bool sync_in_copy; /* a Sync was sent into the COPY at the head, which may have read it or not */
+    bool begun;        /* something has come for the head */
     uint8_t inline_entries[ANSWERS_INLINE];
 };
 

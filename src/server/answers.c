@@ -63,6 +63,7 @@ static void drop_head(struct answers *answers)
 {
     answers->head = (answers->head + 1) & (capacity_of(answers) - 1);
     answers->count--;
+    answers->begun = false;
 }
 
 /* The head was answered. An end of COPY that nobody waited for is ignored by the server. */
@@ -166,9 +167,11 @@ bool answers_received(struct answers *answers, uint8_t type)
 {
     uint8_t head = head_type(answers);
     uint8_t answered = 0; /* the request that this message completes */
+    bool begun = answers->begun;
 
     if (type == 'A' || type == 'N' || type == 'S')
         return true;
+    answers->begun = head != 0;
     switch (type) {
     case 'E':
         answers->copying = false;
@@ -178,7 +181,7 @@ bool answers_received(struct answers *answers, uint8_t type)
     case 'Z':
         if (head == 0)
             return ends_skipping(answers);
-        if (!answers_ends_request(head))
+        if (!answers_ends_request(head) || (head != 'S' && !begun))
             return false;
         pop(answers);
         return true;
