@@ -220,6 +220,8 @@ static void test_first_messages_that_are_refused(void **state UNUSED)
         {TEXT("n,,n=,r=ab,cd")},
         {TEXT("n,,n=,r=abc,x")},
         {TEXT("n,,n=,r=abc,1=2")},
+        {TEXT("n,,n=,r=abc,_=2")},
+        {TEXT("n,,n=,r=abc,{=2")},
         {TEXT("n,,n=,r=abc,,x=1")},
     };
 
