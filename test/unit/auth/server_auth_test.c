@@ -217,6 +217,8 @@ static void test_lists_of_mechanisms(void **state UNUSED)
         {LIST("OTHER\0"), NONE},
         {LIST("SCRAM-SHA-256-PLUS\0"), NONE},
         {LIST("\0SCRAM-SHA-256\0"), MALFORMED}, /* behind the end */
+        {LIST("SCRAM-SHA-256\0\0"), MALFORMED},
+        {LIST("SCRAM-SHA-256\0\0more"), MALFORMED},
         {"", 0, MALFORMED},
         {LIST("SCRAM-SHA-256"), MALFORMED},
         {LIST("SCRAM-SHA-256\0OTHER"), MALFORMED},
