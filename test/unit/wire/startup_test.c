@@ -18,6 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/buffer.h"
 #include "base/memory.h"
 
 #define BYTES(literal) literal, sizeof(literal) - 1
@@ -141,6 +142,43 @@ static void test_cancel_request_has_one_size(void **state UNUSED)
         assert_int_equal(startup_read_header(bytes, 8, &failure).kind, STARTUP_BROKEN);
         assert_string_equal(failure.message, no_failure);
     }
+}
+
+/* ---- the side of a client ---- */
+
+static void test_ssl_request_can_be_read_by_the_other_side(void **state UNUSED)
+{
+    struct buffer request = {0};
+    struct failure failure = {0};
+    startup_write_ssl_request(&request);
+    assert_int_equal(request.size, 8);
+    assert_int_equal(startup_read_header(request.data, request.size, &failure).kind,
+                     STARTUP_SSL_REQUEST);
+    buffer_release(&request);
+}
+
+/* Nothing that came before TLS protects it is ever looked at. */
+static void test_answers_to_an_ssl_request(void **state UNUSED)
+{
+    static const struct {
+        const char *bytes;
+        size_t size;
+        enum ssl_answer answer;
+    } cases[] = {
+        {BYTES("S"), SSL_ANSWER_YES},
+        {BYTES("N"), SSL_ANSWER_NO},
+        {BYTES("SS"), SSL_ANSWER_TOO_EARLY},
+        {BYTES("S\x16"), SSL_ANSWER_TOO_EARLY},
+        {BYTES("NR\0\0\0\x08\0\0\0\0"), SSL_ANSWER_TOO_EARLY},
+        {BYTES("X"), SSL_ANSWER_BROKEN},
+        {BYTES("s"), SSL_ANSWER_BROKEN},
+        {BYTES("\0"), SSL_ANSWER_BROKEN},
+        {BYTES("E\0\0\0\x08SFAT"), SSL_ANSWER_BROKEN},
+    };
+
+    for (size_t i = 0; i < countof(cases); i++)
+        assert_int_equal(startup_read_ssl_answer((const uint8_t *) cases[i].bytes, cases[i].size),
+                         cases[i].answer);
 }
 
 /* ---- the parameters ---- */
@@ -346,6 +384,8 @@ int main(void)
         cmocka_unit_test(test_broken_headers),
         cmocka_unit_test(test_strangers_are_told_nothing),
         cmocka_unit_test(test_cancel_request_has_one_size),
+        cmocka_unit_test(test_ssl_request_can_be_read_by_the_other_side),
+        cmocka_unit_test(test_answers_to_an_ssl_request),
         cmocka_unit_test(test_parameters_in_their_order),
         cmocka_unit_test(test_no_parameters_at_all),
         cmocka_unit_test(test_body_must_end_with_its_terminator),
