@@ -89,11 +89,24 @@ static void test_any_and_trust_ask_nothing(void **state UNUSED)
     assert_null(client_auth_learned_keys(auth));
 }
 
-static void test_trust_does_not_trust_the_unknown(void **state UNUSED)
+/* Who it is has been found out before: by the socket's owner or by the certificate. */
+static void test_methods_without_a_password_need_a_known_user(void **state UNUSED)
 {
-    expect_refused(begin_as("nobody", AUTH_TRUST, false, "bob-pw"),
-                   "\"trust\" authentication failed");
-    assert_string_equal(client_auth_problem(auth), "no such user");
+    static const struct {
+        enum auth_method method;
+        const char *message;
+    } cases[] = {
+        {AUTH_TRUST, "\"trust\" authentication failed"},
+        {AUTH_PEER, "unix socket login rejected"},
+        {AUTH_CERT, "certificate authentication failed"},
+    };
+
+    for (size_t i = 0; i < countof(cases); i++) {
+        assert_int_equal(begin(cases[i].method, NULL), AUTH_ACCEPTED);
+        assert_int_equal(sent.size, 0);
+        expect_refused(begin_as("nobody", cases[i].method, false, "bob-pw"), cases[i].message);
+        assert_string_equal(client_auth_problem(auth), "no such user");
+    }
 }
 
 static void test_destroy_of_nothing(void **state UNUSED)
@@ -469,6 +482,55 @@ static void test_malformed_scram_is_refused_like_a_wrong_password(void **state U
     release_client();
 }
 
+/* ---- SCRAM over TLS ---- */
+
+static const struct scram_binding binding = {"the hash of our certificate", 27};
+
+/* The client's SASLInitialResponse over TLS, with the mechanism it chose. */
+static enum auth_verdict respond_first_bound(const char *mechanism, bool plus,
+                                             const struct scram_binding *bound)
+{
+    struct secret stored = secret_of("bob-pw");
+    struct buffer body = {0};
+    client_auth_destroy(auth);
+    auth = client_auth_create(AUTH_SCRAM, "bob", true, &stored, ITERATIONS, cache);
+    client_auth_bind(auth, &binding);
+    sent.size = 0;
+    assert_int_equal(client_auth_begin(auth, &sent, &failure), AUTH_CONTINUE);
+    expect_message(&sent, "R\0\0\0\x2a\0\0\0\x0aSCRAM-SHA-256-PLUS\0SCRAM-SHA-256\0\0");
+    release_client();
+    client_password = stored;
+    client.password = &client_password;
+    client.key_cache = cache;
+    client.binding = bound;
+    client.plus = plus;
+    scram_client_first(&client, &message);
+    write_sasl_initial(&body, mechanism, (uint32_t) message.size, message.data, message.size);
+    enum auth_verdict verdict = respond(body.data, body.size);
+    buffer_release(&body);
+    return verdict;
+}
+
+static void test_channel_binding_is_offered_over_tls(void **state UNUSED)
+{
+    assert_int_equal(respond_first_bound("SCRAM-SHA-256-PLUS", true, &binding), AUTH_CONTINUE);
+    assert_int_equal(respond_final(), AUTH_ACCEPTED);
+    assert_int_equal(respond_first_bound("SCRAM-SHA-256", false, NULL), AUTH_CONTINUE);
+    assert_int_equal(respond_final(), AUTH_ACCEPTED);
+    release_client();
+}
+
+static void test_channel_binding_that_is_not_right(void **state UNUSED)
+{
+    static const struct scram_binding other = {"the hash of a false one....", 27};
+    assert_int_equal(respond_first_bound("SCRAM-SHA-256-PLUS", true, &other), AUTH_CONTINUE);
+    expect_refused(respond_final(), WRONG_SASL);
+    expect_refused(respond_first_bound("SCRAM-SHA-256-PLUS", false, NULL), WRONG_SASL);
+    expect_refused(respond_first_bound("SCRAM-SHA-256", true, &binding), WRONG_SASL);
+    expect_refused(respond_first_bound("SCRAM-SHA-256", false, &binding), WRONG_SASL); /* "y,," */
+    release_client();
+}
+
 static void test_nothing_is_answered_out_of_turn(void **state UNUSED)
 {
     struct secret secret = secret_of("bob-pw");
@@ -501,7 +563,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_any_and_trust_ask_nothing, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(test_trust_does_not_trust_the_unknown, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_methods_without_a_password_need_a_known_user, set_up,
+                                        tear_down),
         cmocka_unit_test_setup_teardown(test_destroy_of_nothing, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_plain_password_fits_every_secret, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_unknown_users_secret_is_not_looked_at, set_up,
@@ -528,6 +591,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_sasl_response_cut_anywhere, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_malformed_scram_is_refused_like_a_wrong_password,
                                         set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_channel_binding_is_offered_over_tls, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(test_channel_binding_that_is_not_right, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_nothing_is_answered_out_of_turn, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

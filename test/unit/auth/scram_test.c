@@ -361,6 +361,130 @@ static void test_rejecting_server_refuses_the_right_proof(void **state UNUSED)
     assert_memory_equal(&server.learned, &none, sizeof(none));
 }
 
+/* ---- channel binding ---- */
+
+#define GS2_PLUS "p=tls-server-end-point,,"
+
+static const struct scram_binding binding = {"the hash of our certificate", 27};
+static const struct scram_binding other_binding = {"the hash of a false one....", 27};
+
+/* "c=...,r=..." for a GS2 header and what it is bound to, which may be NULL; with its proof. */
+static const char *final_bound_to(const char *gs2_header, const struct scram_binding *bound)
+{
+    char text[1000];
+    struct buffer data = {0}, encoded = {0};
+    buffer_append(&data, gs2_header, strlen(gs2_header));
+    if (bound != NULL)
+        buffer_append(&data, bound->end_point, bound->size);
+    base64_write(&encoded, data.data, data.size);
+    snprintf(text, sizeof(text), "c=%.*s,r=%s", (int) encoded.size, (const char *) encoded.data,
+             NONCE);
+    buffer_release(&data);
+    buffer_release(&encoded);
+    return with_proof(text);
+}
+
+static void begin_bound_server(bool plus)
+{
+    begin_server();
+    server.binding = binding;
+    server.plus = plus;
+}
+
+static void test_bound_client(void **state UNUSED)
+{
+    begin_bound_server(true);
+    assert_null(server_first(TEXT(GS2_PLUS "n=,r=" CLIENT_NONCE)));
+    expect_right(final_bound_to(GS2_PLUS, &binding));
+}
+
+static void test_client_that_cannot_bind_is_fine(void **state UNUSED)
+{
+    begin_bound_server(false);
+    assert_null(server_first(TEXT("n,,n=,r=" CLIENT_NONCE)));
+    expect_right(final_bound_to("n,,", NULL));
+}
+
+static void test_offer_that_somebody_stripped_is_noticed(void **state UNUSED)
+{
+    begin_bound_server(false);
+    assert_non_null(server_first(TEXT("y,,n=,r=" CLIENT_NONCE)));
+}
+
+static void test_flags_that_do_not_fit_the_mechanism(void **state UNUSED)
+{
+    static const char *const messages[] = {
+        "n,,n=,r=abc",
+        "y,,n=,r=abc",
+        "p=tls-unique,,n=,r=abc",
+        "p=tls-server-end-point",
+        "p=tls-server-end-point,n=,r=abc",
+        "p=tls-server-end-point,a=x,n=,r=abc",
+        "p=tls-server-end-pointx,,n=,r=abc",
+        "P=tls-server-end-point,,n=,r=abc",
+    };
+
+    for (size_t i = 0; i < countof(messages); i++) {
+        begin_bound_server(true);
+        if (server_first(messages[i], strlen(messages[i])) == NULL)
+            fail_msg("'%s' was taken", messages[i]);
+    }
+}
+
+static void test_binding_to_another_certificate_is_refused(void **state UNUSED)
+{
+    const struct {
+        const char *gs2_header;
+        const struct scram_binding *bound;
+    } cases[] = {
+        {GS2_PLUS, &other_binding}, {GS2_PLUS, NULL}, {"n,,", NULL}, {"y,,", NULL},
+        {"n,,", &binding},          {"", &binding},
+    };
+
+    for (size_t i = 0; i < countof(cases); i++) {
+        begin_bound_server(true);
+        assert_null(server_first(TEXT(GS2_PLUS "n=,r=" CLIENT_NONCE)));
+        const char *message = final_bound_to(cases[i].gs2_header, cases[i].bound);
+        assert_non_null(server_final(message, strlen(message)));
+    }
+}
+
+static void test_our_client_binds(void **state UNUSED)
+{
+    static const struct {
+        const struct scram_binding *bound;
+        bool plus;
+        const char *gs2_header;
+    } cases[] = {
+        {NULL, false, "n,,"},
+        {&binding, false, "y,,"}, /* TLS, but the server does not offer it */
+        {&binding, true, GS2_PLUS},
+    };
+
+    for (size_t i = 0; i < countof(cases); i++) {
+        struct scram_client ours = {.password = &password, .key_cache = cache};
+        ours.binding = cases[i].bound;
+        ours.plus = cases[i].plus;
+        ours.nonce = memory_copy_text(CLIENT_NONCE);
+        answer.size = 0;
+        scram_client_first(&ours, &answer);
+        assert_int_equal(answer.size, strlen(cases[i].gs2_header) + 5 + strlen(CLIENT_NONCE));
+        assert_memory_equal(answer.data, cases[i].gs2_header, strlen(cases[i].gs2_header));
+        begin_server();
+        server.plus = cases[i].plus;
+        if (cases[i].plus)
+            server.binding = binding;
+        struct buffer challenge = {0};
+        assert_null(scram_server_first(&server, answer.data, answer.size, &challenge));
+        answer.size = 0;
+        assert_null(scram_client_final(&ours, challenge.data, challenge.size, &answer));
+        challenge.size = 0;
+        assert_null(scram_server_final(&server, answer.data, answer.size, &challenge));
+        buffer_release(&challenge);
+        scram_client_release(&ours);
+    }
+}
+
 /* ---- the client side ---- */
 
 static void test_client_of_the_rfc(void **state UNUSED)
@@ -610,6 +734,15 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_replayed_final_message_is_refused, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_rejecting_server_refuses_the_right_proof, set_up,
                                         tear_down),
+        cmocka_unit_test_setup_teardown(test_bound_client, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_client_that_cannot_bind_is_fine, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_offer_that_somebody_stripped_is_noticed, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(test_flags_that_do_not_fit_the_mechanism, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(test_binding_to_another_certificate_is_refused, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(test_our_client_binds, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_client_of_the_rfc, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_client_with_keys_instead_of_a_password, set_up,
                                         tear_down),

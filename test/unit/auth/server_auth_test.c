@@ -239,6 +239,44 @@ static void test_lists_of_mechanisms(void **state UNUSED)
     }
 }
 
+/* Over TLS the exchange is bound to the server's certificate, if the server offers that. */
+static void test_choice_of_the_mechanism(void **state UNUSED)
+{
+    static const struct scram_binding binding = {"the hash of the certificate", 27};
+
+    static const struct {
+        const char *list;
+        size_t size;
+        bool over_tls;
+        const char *mechanism, *gs2_header; /* NULL: none fits */
+    } cases[] = {
+        {LIST("SCRAM-SHA-256-PLUS\0SCRAM-SHA-256\0"), true, "SCRAM-SHA-256-PLUS",
+         "p=tls-server-end-point,,"},
+        {LIST("SCRAM-SHA-256\0SCRAM-SHA-256-PLUS\0"), true, "SCRAM-SHA-256-PLUS",
+         "p=tls-server-end-point,,"},
+        {LIST("SCRAM-SHA-256-PLUS\0"), true, "SCRAM-SHA-256-PLUS", "p=tls-server-end-point,,"},
+        {LIST("SCRAM-SHA-256\0"), true, "SCRAM-SHA-256", "y,,"},
+        {LIST("SCRAM-SHA-256-PLUS\0SCRAM-SHA-256\0"), false, "SCRAM-SHA-256", "n,,"},
+        {LIST("OTHER\0"), true, NULL, NULL},
+    };
+
+    for (size_t i = 0; i < countof(cases); i++) {
+        begin("bob-pw", NULL);
+        if (cases[i].over_tls)
+            server_auth_bind(auth, &binding);
+        bool good = request(10, cases[i].list, cases[i].size);
+        if (cases[i].mechanism == NULL) {
+            expect_failed(good, "server login failed: " NONE);
+            continue;
+        }
+        expect_answered(good);
+        size_t length = strlen(cases[i].mechanism);
+        assert_memory_equal(sent.data + 5, cases[i].mechanism, length + 1);
+        assert_memory_equal(sent.data + 5 + length + 1 + 4, cases[i].gs2_header,
+                            strlen(cases[i].gs2_header));
+    }
+}
+
 static void test_endless_list_of_mechanisms(void **state UNUSED)
 {
     struct buffer list = {0};
@@ -370,6 +408,7 @@ int main(void)
                                         tear_down),
         cmocka_unit_test_setup_teardown(test_scram_without_password_and_keys, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_lists_of_mechanisms, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_choice_of_the_mechanism, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_endless_list_of_mechanisms, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_malformed_challenge_ends_the_login, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_server_must_prove_what_it_knows, set_up, tear_down),
