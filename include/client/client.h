@@ -71,7 +71,7 @@ struct client {
     struct deferred deferred;
     struct client *next, *prev; /* member of clients->logging_in or clients->canceling */
     UT_hash_handle by_key;      /* member of clients->keys once it has a key */
-    uint8_t cancel_key[CANCEL_KEY_SIZE];
+    uint8_t cancel_key_size, cancel_key[CANCEL_KEY_SIZE_3_2];
     uint64_t id;
     usec_t connect_us, request_us; /* accepted; last bytes from the client */
     usec_t query_start_us;         /* of the running or waiting query; 0 if none */
@@ -89,7 +89,7 @@ struct clients_ops {
      */
     void (*ready)(struct client *client, const uint8_t *bytes, size_t size);
     /* A cancel request. Sets client->consumer, or closes the client. */
-    void (*cancel)(struct client *client, const uint8_t key[CANCEL_KEY_SIZE]);
+    void (*cancel)(struct client *client, const uint8_t *key, size_t size);
     /* A client has gone (for a shutdown that waits for clients). */
     void (*gone)(struct clients *clients);
 };
@@ -125,7 +125,7 @@ void clients_end_database(struct clients *clients, struct database *database, co
 void clients_renew_limits(struct clients *clients);
 
 /* The client with this cancel key, or NULL. */
-struct client *clients_find_key(struct clients *clients, const uint8_t key[CANCEL_KEY_SIZE]);
+struct client *clients_find_key(struct clients *clients, const uint8_t *key, size_t size);
 
 /* Calls the consumer's `end`, or ends the login. Does nothing to a closed client. */
 void client_end(struct client *client, const char *message);

@@ -24,6 +24,7 @@ struct client_login {
     struct client_auth *auth;  /* owns */
     struct auth_request query; /* of a user who is not in auth_file */
     enum login_stage stage;
+    unsigned minor_version; /* of protocol 3 that is spoken */
     bool ssl_asked, gss_asked;
     bool tls_direct; /* TLS began with the first byte */
 };

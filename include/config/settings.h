@@ -25,6 +25,9 @@ enum sslmode { SSLMODE_DISABLE, SSLMODE_ALLOW, SSLMODE_PREFER, SSLMODE_REQUIRE, 
 /* How TLS to a server begins: asked for with an SSLRequest, or at once (PostgreSQL 17). */
 enum tls_negotiation { TLS_NEGOTIATION_POSTGRES, TLS_NEGOTIATION_DIRECT };
 
+/* The version of the protocol that servers are asked for. */
+enum server_protocol { SERVER_PROTOCOL_3_0, SERVER_PROTOCOL_3_2 };
+
 /* Words of auth_type. The methods that come with later issues are known words already. */
 enum auth_type { AUTH_TYPE_ANY, AUTH_TYPE_TRUST, AUTH_TYPE_PLAIN, AUTH_TYPE_MD5, AUTH_TYPE_CERT, AUTH_TYPE_HBA, AUTH_TYPE_SCRAM, AUTH_TYPE_LDAP, AUTH_TYPE_PAM };
 
@@ -32,7 +35,8 @@ enum auth_type { AUTH_TYPE_ANY, AUTH_TYPE_TRUST, AUTH_TYPE_PLAIN, AUTH_TYPE_MD5,
  * Types in settings.def and the C types of their fields:
  *   BOOL  int-bool: bool        INT, OCTAL: int          UINT: uint32_t
  *   TIME  seconds: usec_t       TEXT, FILE: char * (owns; NULL or "" when unset)
- *   POOL_MODE, SSLMODE, AUTH_TYPE, TLS_NEGOTIATION: the enums above
+ *   POOL_MODE, SSLMODE, AUTH_TYPE, TLS_NEGOTIATION, SERVER_PROTOCOL: the
+ *   enums above
  */
 #define SETTING_FIELD_BOOL      bool
 #define SETTING_FIELD_INT       int
@@ -45,6 +49,7 @@ enum auth_type { AUTH_TYPE_ANY, AUTH_TYPE_TRUST, AUTH_TYPE_PLAIN, AUTH_TYPE_MD5,
 #define SETTING_FIELD_SSLMODE   enum sslmode
 #define SETTING_FIELD_AUTH_TYPE enum auth_type
 #define SETTING_FIELD_TLS_NEGOTIATION enum tls_negotiation
+#define SETTING_FIELD_SERVER_PROTOCOL enum server_protocol
 
 struct settings {
 #define SETTING(name, type, default_text, when, state, doc) SETTING_FIELD_##type name;

@@ -23,7 +23,7 @@ struct cancels {
 
 /* A client has sent a CancelRequest. Takes over the client (as its consumer) or closes it. */
 void cancel_begin(struct cancels *cancels, struct client *requester,
-                  const uint8_t key[CANCEL_KEY_SIZE]);
+                  const uint8_t *key, size_t size);
 
 /* Gives up the requests of a database (NULL: all). */
 void cancels_end_database(struct cancels *cancels, const struct database *database);

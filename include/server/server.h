@@ -29,6 +29,7 @@
 #include "wire/collector.h"
 #include "wire/error_response.h"
 #include "wire/parameters.h"
+#include "wire/startup.h"
 
 enum server_state {
     SERVER_LOGIN,          /* connecting or logging in */
@@ -122,8 +123,8 @@ struct server {
 
     struct parameters parameters; /* owns */
     const struct tracked_names *tracked; /* borrows */
-    uint8_t cancel_key[8];
-    bool has_cancel_key;
+    uint16_t cancel_key_size; /* 0: the server gave none */
+    uint8_t cancel_key[CANCEL_KEY_MAX];
     usec_t connect_us, request_us; /* connect began; last bytes from the server */
     usec_t query_start_us, transaction_start_us; /* 0 when none runs */
 
@@ -144,6 +145,7 @@ struct server_options {
     uint16_t port;
     struct socket_options sockets;
     const struct server_tls *tls;
+    unsigned minor_version; /* of protocol 3 that we ask for */
     const char *database_name; /* of the entry, for the log */
     const char *dbname, *user; /* sent to the server */
     const struct secret *secret;       /* may be unset */

@@ -30,6 +30,7 @@ struct server_login {
     struct server_tls tls; /* owns the context's reference; of a Unix socket: disable */
     uint16_t port;
     bool tls_asked;        /* an SSLRequest waits for its one byte */
+    unsigned minor_version; /* of protocol 3 that we asked for, or were told */
     bool authenticated;
     bool complete; /* ReadyForQuery came */
 };

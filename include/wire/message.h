@@ -40,7 +40,7 @@ void message_write_query(struct buffer *out, const char *sql);
 void message_write_parameter_status(struct buffer *out, const char *name, const char *value);
 void message_write_ready_for_query(struct buffer *out, char transaction_status);
 void message_write_command_complete(struct buffer *out, const char *tag);
-void message_write_backend_key(struct buffer *out, const uint8_t key[8]);
+void message_write_backend_key(struct buffer *out, const uint8_t *key, size_t size);
 void message_write_terminate(struct buffer *out);
 
 /* AuthenticationOk ('R' 0) and the other authentication requests: `code`, then `body`. */

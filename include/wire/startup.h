@@ -19,7 +19,18 @@
 
 /* PostgreSQL's own limit; a longer first packet is refused from its header (hostile row ST08). */
 #define STARTUP_PACKET_MAX 10000
-#define CANCEL_KEY_SIZE    8
+
+/* Protocol versions as they stand in a StartupMessage. */
+#define PROTOCOL_3_0          196608
+#define PROTOCOL_MINOR_NEWEST 2 /* 3.2: PostgreSQL 18 */
+
+/*
+ * A cancel key: process id and secret. In protocol 3.0 it has 8 bytes; from 3.2 on the secret may be
+ * longer. Ours then has 32 bytes, as PostgreSQL's.
+ */
+#define CANCEL_KEY_SIZE_3_0 8
+#define CANCEL_KEY_SIZE_3_2 (4 + 32)
+#define CANCEL_KEY_MAX      (4 + 256)
 
 enum startup_kind {
     STARTUP_MORE,   /* not enough bytes to tell; at most 8 are needed */
@@ -40,8 +51,7 @@ struct startup_packet {
  * Looks at the first bytes of a connection. The header alone (8 bytes) decides; the caller waits
  * until packet.size bytes have come before it reads the body. A first byte that is not zero is no
  * startup packet and gives STARTUP_BROKEN as soon as it is seen. STARTUP_BROKEN with an empty failure
- * means that the peer is told nothing; so it is for a CancelRequest whose key has not CANCEL_KEY_SIZE
- * bytes, too. Texts: errors.tsv.
+ * means that the peer is told nothing; so it is for a CancelRequest whose key cannot be one, too. Texts: errors.tsv.
  */
 struct startup_packet startup_read_header(const uint8_t *bytes, size_t size,
                                           struct failure *ret_failure);

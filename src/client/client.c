@@ -312,10 +312,10 @@ void clients_destroy(struct clients *clients)
     free(clients);
 }
 
-struct client *clients_find_key(struct clients *clients, const uint8_t key[CANCEL_KEY_SIZE])
+struct client *clients_find_key(struct clients *clients, const uint8_t *key, size_t size)
 {
     struct client *client;
-    HASH_FIND(by_key, clients->keys, key, CANCEL_KEY_SIZE, client);
+    HASH_FIND(by_key, clients->keys, key, size, client);
     return client;
 }
 

@@ -102,17 +102,18 @@ void client_login_secured(struct client *client, const char *problem)
         log_info(&client->subject, "SSL established: %s", description);
 }
 
-static void begin_cancel(struct client *client, const uint8_t *packet)
+static void begin_cancel(struct client *client, const uint8_t *packet, size_t packet_size)
 {
     struct clients *clients = client->clients;
-    uint8_t key[CANCEL_KEY_SIZE];
-    memcpy(key, packet + 8, sizeof(key));
+    uint8_t key[CANCEL_KEY_MAX];
+    size_t size = packet_size - 8;
+    memcpy(key, packet + 8, size);
     DL_DELETE(clients->logging_in, client);
     clients->logging_in_count--;
     client->state = CLIENT_CANCEL;
     DL_APPEND(clients->canceling, client);
     deadline_clear(&client->deadline);
-    clients->ops->cancel(client, key);
+    clients->ops->cancel(client, key, size);
 }
 
 /* Returns true if there may be more to handle. */
@@ -150,7 +151,7 @@ static bool handle_startup_bytes(struct client *client)
     if (size < packet.size)
         return false;
     if (packet.kind == STARTUP_CANCEL_REQUEST) {
-        begin_cancel(client, bytes);
+        begin_cancel(client, bytes, packet.size);
         return false;
     }
     const struct tls_context *offer = tls_offer(client);
@@ -407,11 +408,14 @@ static void write_tracked_parameters(struct client *client, struct buffer *out)
 static void give_key(struct client *client)
 {
     struct clients *clients = client->clients;
+    size_t size =
+        client->login->minor_version >= 2 ? CANCEL_KEY_SIZE_3_2 : CANCEL_KEY_SIZE_3_0;
+    client->cancel_key_size = (uint8_t) size;
     do {
-        random_bytes(client->cancel_key, sizeof(client->cancel_key));
+        random_bytes(client->cancel_key, size);
         client->cancel_key[0] &= 0x7f;
-    } while (clients_find_key(clients, client->cancel_key) != NULL);
-    HASH_ADD(by_key, clients->keys, cancel_key, CANCEL_KEY_SIZE, client);
+    } while (clients_find_key(clients, client->cancel_key, size) != NULL);
+    HASH_ADD(by_key, clients->keys, cancel_key, size, client);
 }
 
 static void write_welcome(struct client *client, struct buffer *out)
@@ -423,7 +427,7 @@ static void write_welcome(struct client *client, struct buffer *out)
     else
         message_add_bytes(out, client->pool->welcome.data, client->pool->welcome.size);
     write_tracked_parameters(client, out);
-    message_write_backend_key(out, client->cancel_key);
+    message_write_backend_key(out, client->cancel_key, client->cancel_key_size);
     if (notice != NULL && notice[0] != '\0')
         notice_response_write(out, SQLSTATE_SUCCESS, notice, NULL);
     message_write_ready_for_query(out, 'I');

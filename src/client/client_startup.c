@@ -24,8 +24,6 @@
 #include "net/tls.h"
 #include "wire/message.h"
 
-#define PROTOCOL_3_0 196608
-
 /* Longest application_name, decorated or not. */
 #define APPLICATION_NAME_MAX 400
 
@@ -146,13 +144,13 @@ static bool take_parameters(struct startup *startup, const struct startup_parame
     return true;
 }
 
-/* Protocol 3.0 is what we speak: a newer minor version or an unknown extension is told so, once. */
+/* Tells, once, what is spoken where the client asked for a newer version or unknown extensions. */
 static void negotiate_version(struct client *client, const struct startup_parameters *parameters,
                               unsigned unsupported_count)
 {
     struct buffer out = {0};
     size_t mark = message_begin(&out, 'v');
-    message_add_int32(&out, PROTOCOL_3_0);
+    message_add_int32(&out, PROTOCOL_3_0 + client->login->minor_version);
     message_add_int32(&out, unsupported_count);
     for (size_t i = 0; i < parameters->count; i++)
         if (strncmp(parameters->items[i].name, "_pq_.", 5) == 0)
@@ -583,7 +581,10 @@ void client_handle_startup(struct client *client, const uint8_t *packet,
     bool good = startup_read_parameters(packet + 8, header->size - 8, &parameters, &failure) &&
                 take_parameters(&startup, &parameters, &failure) &&
                 admit(client, &startup, &failure);
-    if (good && (header->minor_version > 0 || startup.unsupported_count > 0))
+    client->login->minor_version = header->minor_version < PROTOCOL_MINOR_NEWEST
+                                       ? header->minor_version
+                                       : PROTOCOL_MINOR_NEWEST;
+    if (good && (header->minor_version > PROTOCOL_MINOR_NEWEST || startup.unsupported_count > 0))
         negotiate_version(client, &parameters, startup.unsupported_count);
     startup_parameters_release(&parameters);
     if (good && needs_query(client))

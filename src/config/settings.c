@@ -14,7 +14,7 @@
 #include "base/memory.h"
 #include "base/text.h"
 
-enum { TYPE_BOOL, TYPE_INT, TYPE_OCTAL, TYPE_UINT, TYPE_TIME, TYPE_TEXT, TYPE_FILE, TYPE_POOL_MODE, TYPE_SSLMODE, TYPE_AUTH_TYPE, TYPE_TLS_NEGOTIATION };
+enum { TYPE_BOOL, TYPE_INT, TYPE_OCTAL, TYPE_UINT, TYPE_TIME, TYPE_TEXT, TYPE_FILE, TYPE_POOL_MODE, TYPE_SSLMODE, TYPE_AUTH_TYPE, TYPE_TLS_NEGOTIATION, TYPE_SERVER_PROTOCOL, TYPE_COUNT };
 
 const struct setting settings_table[] = {
 #define SETTING(name, type, default_text, when, state, doc)                                        \
@@ -43,11 +43,26 @@ static const char *const auth_type_words[] = {
 static const char *const tls_negotiation_words[] = {[TLS_NEGOTIATION_POSTGRES] = "postgres",
                                                     [TLS_NEGOTIATION_DIRECT] = "direct"};
 
-/* The place of the word, or -1. */
-static int find_word(const char *const words[], size_t count, const char *text)
+static const char *const server_protocol_words[] = {[SERVER_PROTOCOL_3_0] = "3.0",
+                                                    [SERVER_PROTOCOL_3_2] = "3.2"};
+
+/* The words of the types that are enums, in the order of their values. */
+static const struct words {
+    const char *const *words; /* NULL for all other types */
+    size_t count;
+} words_of[TYPE_COUNT] = {
+    [TYPE_POOL_MODE] = {pool_mode_words, countof(pool_mode_words)},
+    [TYPE_SSLMODE] = {sslmode_words, countof(sslmode_words)},
+    [TYPE_AUTH_TYPE] = {auth_type_words, countof(auth_type_words)},
+    [TYPE_TLS_NEGOTIATION] = {tls_negotiation_words, countof(tls_negotiation_words)},
+    [TYPE_SERVER_PROTOCOL] = {server_protocol_words, countof(server_protocol_words)},
+};
+
+/* The place of the word in its enum, or -1. */
+static int find_word(int type, const char *text)
 {
-    for (size_t i = 0; i < count; i++)
-        if (text_equals_ignoring_case(words[i], text))
+    for (size_t i = 0; i < words_of[type].count; i++)
+        if (text_equals_ignoring_case(words_of[type].words[i], text))
             return (int) i;
     return -1;
 }
@@ -59,7 +74,7 @@ const char *pool_mode_name(enum pool_mode mode)
 
 bool pool_mode_read(const char *text, enum pool_mode *ret_mode)
 {
-    int found = find_word(pool_mode_words, countof(pool_mode_words), text);
+    int found = find_word(TYPE_POOL_MODE, text);
     if (found >= 0)
         *ret_mode = (enum pool_mode) found;
     return found >= 0;
@@ -67,7 +82,7 @@ bool pool_mode_read(const char *text, enum pool_mode *ret_mode)
 
 bool sslmode_read(const char *text, enum sslmode *ret_mode)
 {
-    int found = find_word(sslmode_words, countof(sslmode_words), text);
+    int found = find_word(TYPE_SSLMODE, text);
     if (found >= 0)
         *ret_mode = (enum sslmode) found;
     return found >= 0;
@@ -75,7 +90,7 @@ bool sslmode_read(const char *text, enum sslmode *ret_mode)
 
 bool tls_negotiation_read(const char *text, enum tls_negotiation *ret_negotiation)
 {
-    int found = find_word(tls_negotiation_words, countof(tls_negotiation_words), text);
+    int found = find_word(TYPE_TLS_NEGOTIATION, text);
     if (found >= 0)
         *ret_negotiation = (enum tls_negotiation) found;
     return found >= 0;
@@ -126,9 +141,9 @@ static bool set_text(char **field, const char *text)
     return true;
 }
 
-static bool set_word(void *field, const char *const words[], size_t count, const char *text)
+static bool set_word(void *field, int type, const char *text)
 {
-    int found = find_word(words, count, text);
+    int found = find_word(type, text);
     if (found >= 0)
         memcpy(field, &found, sizeof(found));
     return found >= 0;
@@ -160,16 +175,9 @@ static bool set_value(void *field, int type, const char *text)
     case TYPE_TEXT:
     case TYPE_FILE:
         return set_text(field, text);
-    case TYPE_POOL_MODE:
-        return set_word(field, pool_mode_words, countof(pool_mode_words), text);
-    case TYPE_SSLMODE:
-        return set_word(field, sslmode_words, countof(sslmode_words), text);
-    case TYPE_AUTH_TYPE:
-        return set_word(field, auth_type_words, countof(auth_type_words), text);
-    case TYPE_TLS_NEGOTIATION:
-        return set_word(field, tls_negotiation_words, countof(tls_negotiation_words), text);
     default:
-        return set_number(field, type, text);
+        return words_of[type].words != NULL ? set_word(field, type, text)
+                                            : set_number(field, type, text);
     }
 }
 
@@ -184,6 +192,7 @@ static const char *const expectations[] = {
     [TYPE_POOL_MODE] = "session, transaction or statement",
     [TYPE_SSLMODE] = "disable, allow, prefer, require, verify-ca or verify-full",
     [TYPE_TLS_NEGOTIATION] = "postgres or direct",
+    [TYPE_SERVER_PROTOCOL] = "3.0 or 3.2",
     [TYPE_AUTH_TYPE] = "any, trust, plain, md5, cert, hba, scram-sha-256, ldap or pam",
 };
 
@@ -228,20 +237,11 @@ bool settings_print(const struct settings *settings, const struct setting *setti
             return false;
         print_text(ret_text, *(char *const *) field);
         break;
-    case TYPE_POOL_MODE:
-        print_text(ret_text, pool_mode_words[*(const int *) field]);
-        break;
-    case TYPE_SSLMODE:
-        print_text(ret_text, sslmode_words[*(const int *) field]);
-        break;
-    case TYPE_AUTH_TYPE:
-        print_text(ret_text, auth_type_words[*(const int *) field]);
-        break;
-    case TYPE_TLS_NEGOTIATION:
-        print_text(ret_text, tls_negotiation_words[*(const int *) field]);
-        break;
     default:
-        print_number(ret_text, *(const int *) field);
+        if (words_of[setting->type].words != NULL)
+            print_text(ret_text, words_of[setting->type].words[*(const int *) field]);
+        else
+            print_number(ret_text, *(const int *) field);
         break;
     }
     return true;

@@ -348,13 +348,13 @@ static void on_client_ready(struct client *client, const uint8_t *bytes, size_t 
         session_start(client, bytes, size);
 }
 
-static void on_cancel_request(struct client *client, const uint8_t key[CANCEL_KEY_SIZE])
+static void on_cancel_request(struct client *client, const uint8_t *key, size_t size)
 {
     struct pooler *pooler = client->clients->owner;
-    struct client *target = clients_find_key(client->clients, key);
+    struct client *target = clients_find_key(client->clients, key, size);
     if (target != NULL && target->console_role == CONSOLE_ADMIN)
         console_cancel(&pooler->console, target);
-    cancel_begin(&pooler->cancels, client, key);
+    cancel_begin(&pooler->cancels, client, key, size);
 }
 
 static const struct clients_ops clients_ops = {

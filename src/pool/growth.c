@@ -214,6 +214,7 @@ static void launch(struct pool *pool)
         .port = (uint16_t) config->port,
         .sockets = pools_socket_options(),
         .tls = tls_setup_for_database(pool->pools->tls, config),
+        .minor_version = settings->server_protocol == SERVER_PROTOCOL_3_2 ? 2 : 0,
         .database_name = pool->database->name,
         .dbname = config->dbname != NULL ? config->dbname : pool->database->name,
         .user = pool->user->name,

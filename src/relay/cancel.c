@@ -28,7 +28,7 @@ struct cancel {
     struct client *requester; /* borrows; NULL once it has gone */
     struct pool *pool;        /* borrows */
     uint64_t server_id;
-    uint8_t client_key[CANCEL_KEY_SIZE];
+    uint8_t client_key_size, client_key[CANCEL_KEY_SIZE_3_2];
     struct connection connection; /* owns */
     struct deadline deadline;
     struct task begin; /* reports a connect that could not begin */
@@ -45,7 +45,8 @@ struct cancel {
 /* The server that the request means, if its client is still linked to it. */
 static struct server *find_target(const struct cancel *cancel)
 {
-    const struct client *client = clients_find_key(cancel->cancels->clients, cancel->client_key);
+    const struct client *client = clients_find_key(cancel->cancels->clients, cancel->client_key,
+                                                   cancel->client_key_size);
     if (client == NULL || client->server == NULL || client->server->id != cancel->server_id)
         return NULL;
     return client->server;
@@ -132,13 +133,13 @@ static void send_request(struct cancel *cancel)
 {
     struct server *server = find_target(cancel);
     struct buffer packet = {0};
-    if (server == NULL || !server->has_cancel_key) {
+    if (server == NULL || server->cancel_key_size == 0) {
         end(cancel, "not sending cancel request for client that is now idle", false);
         return;
     }
     size_t mark = message_begin_untyped(&packet);
     message_add_int32(&packet, CANCEL_REQUEST_CODE);
-    message_add_bytes(&packet, server->cancel_key, sizeof(server->cancel_key));
+    message_add_bytes(&packet, server->cancel_key, server->cancel_key_size);
     message_end(&packet, mark);
     bool sent = connection_send(&cancel->connection, packet.data, packet.size);
     buffer_release(&packet);
@@ -330,7 +331,8 @@ static struct cancel *create(struct cancels *cancels, struct client *requester,
     cancel->tls = tls_context_share(target->server->tls);
     cancel->tls_direct = target->server->tls_direct;
     cancel->host = intern_share(target->server->host);
-    memcpy(cancel->client_key, target->cancel_key, sizeof(cancel->client_key));
+    cancel->client_key_size = target->cancel_key_size;
+    memcpy(cancel->client_key, target->cancel_key, target->cancel_key_size);
     cancel->connection.fd = -1;
     cancel->deadline.passed = on_deadline;
     cancel->begin.run = on_begin_failed;
@@ -340,9 +342,9 @@ static struct cancel *create(struct cancels *cancels, struct client *requester,
 }
 
 void cancel_begin(struct cancels *cancels, struct client *requester,
-                  const uint8_t key[CANCEL_KEY_SIZE])
+                  const uint8_t *key, size_t size)
 {
-    struct client *target = clients_find_key(cancels->clients, key);
+    struct client *target = clients_find_key(cancels->clients, key, size);
     if (target == NULL) {
         client_close(requester, "failed cancel request", NULL);
         return;

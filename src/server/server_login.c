@@ -19,8 +19,6 @@
 #include "wire/message.h"
 #include "wire/startup.h"
 
-#define PROTOCOL_3_0 196608
-
 static void fail(struct server *server, const char *reason)
 {
     static const struct failure none;
@@ -89,7 +87,7 @@ static void add_parameter(struct buffer *packet, const char *name, const char *v
 static void build_startup_packet(struct buffer *packet, const struct server_options *options)
 {
     size_t mark = message_begin_untyped(packet);
-    message_add_int32(packet, PROTOCOL_3_0);
+    message_add_int32(packet, PROTOCOL_3_0 + options->minor_version);
     add_parameter(packet, "database", options->dbname);
     add_parameter(packet, "client_encoding", options->client_encoding);
     add_parameter(packet, "datestyle", options->datestyle);
@@ -110,6 +108,7 @@ void server_login_begin(struct server *server, const struct server_options *opti
     login->server = server;
     login->sockets = options->sockets;
     login->port = options->port;
+    login->minor_version = options->minor_version;
     login->tls = *options->tls;
     login->tls.context =
         host_is_unix(options->host) ? NULL : tls_context_share(options->tls->context);
@@ -303,15 +302,31 @@ static void handle_parameter_status(struct server *server, const struct collecte
     }
 }
 
-/* A process id and a secret; PostgreSQL 18 may send secrets of up to 256 bytes, if asked to. */
+/* An older server tells which minor version it speaks. We ask for no extensions. */
+static void handle_negotiation(struct server *server, const struct collected_message *message)
+{
+    struct server_login *login = server->login;
+    struct message_reader reader = message_reader_of(message->body, message->size);
+    uint32_t version = message_read_int32(&reader);
+    uint32_t refused = message_read_int32(&reader);
+    if (reader.broken || message_bytes_left(&reader) != 0 || refused != 0 || login->authenticated ||
+        (version >= PROTOCOL_3_0 ? version - PROTOCOL_3_0 : version) >= login->minor_version) {
+        fail(server, "unknown pkt from server");
+        return;
+    }
+    /* PostgreSQL before 11 tells the minor version alone. */
+    login->minor_version = version >= PROTOCOL_3_0 ? version - PROTOCOL_3_0 : version;
+}
+
+/* A process id and a secret; in protocol 3.2 secrets of up to 256 bytes. */
 static void handle_key(struct server *server, const struct collected_message *message)
 {
-    if (message->size < 8 || message->size > 4 + 256) {
+    if (message->size < CANCEL_KEY_SIZE_3_0 || message->size > CANCEL_KEY_MAX) {
         fail(server, "bad cancel key");
         return;
     }
-    memcpy(server->cancel_key, message->body, sizeof(server->cancel_key));
-    server->has_cancel_key = message->size == sizeof(server->cancel_key);
+    memcpy(server->cancel_key, message->body, message->size);
+    server->cancel_key_size = (uint16_t) message->size;
 }
 
 static void handle_ready(struct server *server, const struct collected_message *message)
@@ -338,6 +353,9 @@ void server_login_message(struct server *server, const struct collected_message 
         return;
     case 'S':
         handle_parameter_status(server, message);
+        return;
+    case 'v':
+        handle_negotiation(server, message);
         return;
     case 'K':
         handle_key(server, message);

@@ -84,10 +84,10 @@ void message_write_command_complete(struct buffer *out, const char *tag)
     message_end(out, mark);
 }
 
-void message_write_backend_key(struct buffer *out, const uint8_t key[8])
+void message_write_backend_key(struct buffer *out, const uint8_t *key, size_t size)
 {
     size_t mark = message_begin(out, 'K');
-    message_add_bytes(out, key, 8);
+    message_add_bytes(out, key, size);
     message_end(out, mark);
 }
 

@@ -35,7 +35,7 @@ static void set_failure(const uint8_t bytes[STARTUP_HEADER_SIZE], uint32_t code,
     failure_set(ret_failure, "bad packet header: '%s'", hex);
 }
 
-/* A request has one size only; anything else is no packet of ours. */
+/* A request has its size, or a range of them; anything else is no packet of ours. */
 static enum startup_kind kind_of(uint32_t code, size_t size)
 {
     switch (code) {
@@ -44,8 +44,10 @@ static enum startup_kind kind_of(uint32_t code, size_t size)
     case CODE_GSS:
         return size == STARTUP_HEADER_SIZE ? STARTUP_GSS_REQUEST : STARTUP_BROKEN;
     case CODE_CANCEL:
-        return size == STARTUP_HEADER_SIZE + CANCEL_KEY_SIZE ? STARTUP_CANCEL_REQUEST
-                                                             : STARTUP_BROKEN;
+        return size >= STARTUP_HEADER_SIZE + CANCEL_KEY_SIZE_3_0 &&
+                       size <= STARTUP_HEADER_SIZE + CANCEL_KEY_MAX
+                   ? STARTUP_CANCEL_REQUEST
+                   : STARTUP_BROKEN;
     default:
         return code >> 16 == 3 ? STARTUP_MESSAGE : STARTUP_BROKEN;
     }

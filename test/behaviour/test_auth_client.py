@@ -3,11 +3,12 @@
 import base64
 import struct
 import subprocess
+import time
 
 import pytest
 
 from support import wire
-from support.fake_server import PARAMETERS
+from support.fake_server import PARAMETERS, answer
 from support.process import is_running, unprivileged, wait_for
 
 PASSWORD = "right-pw"
@@ -599,13 +600,74 @@ def negotiated(client):
 
 
 @pytest.mark.pgweir_only("no negotiation there")
-@pytest.mark.parametrize("version", [196609, 196610, 196608 + 9999])
+@pytest.mark.parametrize("version", [196611, 196608 + 9999])
 def test_newer_minor_version(pooler, version):
+    """3.2 is the newest that we speak."""
     client = pooler.wire()
     client.startup("bob", "p0", version)
-    assert negotiated(client) == (196608, [])
+    assert negotiated(client) == (196610, [])
     client.authenticate()
     assert client.welcome().value("SELECT 1") == "1"
+
+
+@pytest.mark.pgweir_only("no long keys there")
+@pytest.mark.parametrize("version, size", [(196608, 8), (196609, 8), (196610, 36), (206607, 36)])
+def test_keys_of_a_version(pooler, version, size):
+    client = pooler.wire()
+    client.startup("bob", "p0", version)
+    if version > 196610:
+        negotiated(client)
+    client.authenticate()
+    client.welcome()
+    assert len(client.key) == size
+    client.send_raw(wire.query("DO $$BEGIN RAISE NOTICE 'it runs'; PERFORM pg_sleep(10); END$$"))
+    client.expect("N")
+    client.cancel()
+    with pytest.raises(wire.ServerError) as caught:
+        client.result().check()
+    assert caught.value.sqlstate == "57014"
+    for key in (client.key[:8], client.key[:-1], client.key + b"x"):
+        if key != client.key:
+            client.cancel(key)  # names nobody
+    assert client.value("SELECT 1") == "1"
+
+
+@pytest.mark.pgweir_only("no such setting there")
+@pytest.mark.parametrize("knows", [True, False])
+def test_servers_that_are_asked_for_a_newer_version(start_pooler, fake_server, knows):
+    def script(side):
+        if side.read_startup() is None:
+            return
+        if not knows:
+            side.send("v", struct.pack("!ii", 196608, 0))
+        side.key = b"\0\0\0\1" + b"k" * (200 if knows else 4)
+        side.welcome()
+        side.serve(lambda side, sql: (time.sleep(0.3), answer("in"))[1])
+    server = fake_server(script)
+    pooler = start_pooler(server=server, server_protocol="3.2")
+    client = pooler.client()
+    client.send_raw(wire.query("SELECT 1"))
+    client.expect_silence(0.1)
+    client.cancel()
+    assert client.result().value == "in"
+    side, = server.logged_in
+    assert side.version == 196610
+    assert server.cancels == [side.key]
+
+
+@pytest.mark.parametrize("body", [b"", struct.pack("!ii", 196610, 0), struct.pack("!ii", 196611, 0),
+                                  struct.pack("!ii", 196608, 1) + b"_pq_.x\0",
+                                  struct.pack("!iii", 196608, 0, 0)])
+def test_servers_that_negotiate_nonsense(start_pooler, fake_server, body):
+    def script(side):
+        if side.read_startup() is not None:
+            side.send("v", body)
+            side.welcome()
+    pooler = start_pooler(server=fake_server(script), server_protocol="3.2",
+                          client_login_timeout="1")
+    with pytest.raises(wire.ServerError) as caught:
+        pooler.wire().login("bob", "p0")
+    assert caught.value.message == "client_login_timeout (server down)"
 
 
 @pytest.mark.pgweir_only("no negotiation there")

@@ -381,7 +381,7 @@ def test_bad_key_lengths(start_pooler, pg, fake_server):
                                   wire.message("K", b"\0\0\0\1aaaa") + wire.message("K", b"\0\0\0\2bbbb")],
                          ids=["none", "32", "256", "two"])
 def test_unusual_keys(start_pooler, pg, fake_server, keys):
-    """It works. A cancel request is answered by the end, and sent on only with a key of our size."""
+    """It works. A cancel request is answered by the end, and sent on with the key that was given last."""
     def script(side):
         if side.read_startup() is None:
             return
@@ -394,7 +394,7 @@ def test_unusual_keys(start_pooler, pg, fake_server, keys):
     client.cancel()
     assert client.result().value == "in"
     assert client.value("SELECT 2") == "in"
-    assert server.cancels in ([], [b"\0\0\0\2bbbb"])
+    assert server.cancels == ([] if not keys else [keys[keys.rindex(b"K") + 5:]])
 
 
 # BS11

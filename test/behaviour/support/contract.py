@@ -190,5 +190,6 @@ SETTINGS = (
 # Settings that PgBouncer does not have.
 OWN_SETTINGS = [
     "auth_query_cache_ttl",
+    "server_protocol",
     "server_tls_negotiation",
 ]

@@ -99,7 +99,8 @@ class ServerSide(wire.Connection):
                 self.is_cancel = True
                 self.cancel_key = body
                 return None
-            assert code == wire.PROTOCOL_3, "protocol %d" % code
+            assert code >> 16 == 3, "protocol %d" % code
+            self.version = code
             words = body.rstrip(b"\0").split(b"\0") + [b""]
             self.startup = {words[i].decode(): words[i + 1].decode()
                             for i in range(0, len(words) - 1, 2)}

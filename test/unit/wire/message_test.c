@@ -76,7 +76,7 @@ static void test_whole_messages(void **state UNUSED)
     expect_bytes(&out, "Z\0\0\0\x05T");
     message_write_command_complete(&out, "SHOW");
     expect_bytes(&out, "C\0\0\0\x09SHOW\0");
-    message_write_backend_key(&out, (const uint8_t *) "\x01\x02\x03\x04\x05\x06\x07\x08");
+    message_write_backend_key(&out, (const uint8_t *) "\x01\x02\x03\x04\x05\x06\x07\x08", 8);
     expect_bytes(&out, "K\0\0\0\x0c\x01\x02\x03\x04\x05\x06\x07\x08");
     message_write_terminate(&out);
     expect_bytes(&out, "X\0\0\0\x04");

@@ -132,16 +132,23 @@ static void test_strangers_are_told_nothing(void **state UNUSED)
     }
 }
 
-/* Keys of another size are those of protocol 3.2, which we do not give out, or guesses. */
-static void test_cancel_request_has_one_size(void **state UNUSED)
+static enum startup_kind kind_of_cancel_request(unsigned size)
 {
-    static const uint8_t sizes[] = {0, 4, 7, 8, 11, 12, 15, 17, 20, 255};
-    for (size_t i = 0; i < countof(sizes); i++) {
-        uint8_t bytes[] = {0, 0, 0, sizes[i], 0x04, 0xd2, 0x16, 0x2e};
-        struct failure failure = {0};
-        assert_int_equal(startup_read_header(bytes, 8, &failure).kind, STARTUP_BROKEN);
-        assert_string_equal(failure.message, no_failure);
-    }
+    uint8_t bytes[] = {0, 0, (uint8_t) (size >> 8), (uint8_t) size, 0x04, 0xd2, 0x16, 0x2e};
+    struct failure failure = {0};
+    enum startup_kind kind = startup_read_header(bytes, 8, &failure).kind;
+    assert_string_equal(failure.message, no_failure);
+    return kind;
+}
+
+/* Protocol 3.0 has keys of 8 bytes, 3.2 up to 260. */
+static void test_cancel_request_has_the_size_of_a_key(void **state UNUSED)
+{
+    static const unsigned good[] = {16, 17, 44, 268}, bad[] = {0, 4, 7, 8, 11, 12, 15, 269, 5000};
+    for (size_t i = 0; i < countof(good); i++)
+        assert_int_equal(kind_of_cancel_request(good[i]), STARTUP_CANCEL_REQUEST);
+    for (size_t i = 0; i < countof(bad); i++)
+        assert_int_equal(kind_of_cancel_request(bad[i]), STARTUP_BROKEN);
 }
 
 /* ---- the side of a client ---- */
@@ -383,7 +390,7 @@ int main(void)
         cmocka_unit_test(test_eight_bytes_are_needed),
         cmocka_unit_test(test_broken_headers),
         cmocka_unit_test(test_strangers_are_told_nothing),
-        cmocka_unit_test(test_cancel_request_has_one_size),
+        cmocka_unit_test(test_cancel_request_has_the_size_of_a_key),
         cmocka_unit_test(test_ssl_request_can_be_read_by_the_other_side),
         cmocka_unit_test(test_answers_to_an_ssl_request),
         cmocka_unit_test(test_parameters_in_their_order),
