@@ -1,5 +1,6 @@
 /*
- * text.h - numbers, times and lists as they are written in configuration files and on the console.
+ * text.h - numbers, times and lists as they are written in configuration files and on the console,
+ * and characters of UTF-8.
  *
  * All parsers read the whole text or refuse it, and never look at the locale.
  *
@@ -32,5 +33,11 @@ bool text_list_contains(const char *list, const char *item);
 
 /* How many single-character edits lead from a to b; to suggest a name for a mistyped one. */
 unsigned text_edit_distance(const char *a, const char *b);
+
+/*
+ * The bytes of the UTF-8 character at the start of a text; 0 if there is none, such as at the end of
+ * the text. Overlong forms, surrogates and numbers past U+10FFFF are none.
+ */
+size_t text_utf8_length(const char *text);
 
 #endif

@@ -109,24 +109,13 @@ bool log_level_enabled(enum log_level level)
     return level <= state.level;
 }
 
-/*
- * The length of the character that begins here if it is harmless UTF-8 beyond ASCII; 0 otherwise:
- * for a byte that begins none, for one written in too many bytes, for a surrogate and for the
- * control characters U+0080 to U+009F, some of which drive terminals.
- */
-static size_t harmless_character(const unsigned char *text)
+/* The bytes of the next character if it may stand in a log; 0 if its first byte must be escaped. */
+static size_t harmless_length(const char *text)
 {
-    static const uint32_t least[] = {0, 0, 0xa0, 0x800, 0x10000};
-    size_t length = *text >= 0xf0 ? 4 : *text >= 0xe0 ? 3 : 2;
-    uint32_t c = *text & (0xffU >> (length + 1));
-    if (*text < 0xc0 || *text >= 0xf8)
-        return 0;
-    for (size_t i = 1; i < length; i++) {
-        if ((text[i] & 0xc0) != 0x80)
-            return 0;
-        c = c << 6 | (text[i] & 0x3f);
-    }
-    return c < least[length] || (c >= 0xd800 && c <= 0xdfff) || c > 0x10ffff ? 0 : length;
+    const unsigned char *bytes = (const unsigned char *) text;
+    bool is_control = (bytes[0] < 0x20 && bytes[0] != '\t') || bytes[0] == 0x7f ||
+                      (bytes[0] == 0xc2 && bytes[1] < 0xa0); /* U+0080 to U+009F drive terminals */
+    return is_control ? 0 : text_utf8_length(text);
 }
 
 /* Copies `text`, making what is no harmless character visible; returns the length. */
@@ -134,16 +123,16 @@ static size_t escape(const char *text, char *ret_escaped, size_t size)
 {
     size_t length = 0;
     while (*text != '\0' && length + 5 < size) {
-        unsigned char c = (unsigned char) *text;
-        size_t taken = c < 0x80 ? 1 : harmless_character((const unsigned char *) text);
-        if (c == '\n')
+        size_t bytes = harmless_length(text);
+        if (*text == '\n')
             length += (size_t) snprintf(ret_escaped + length, size - length, "\n\t");
-        else if ((c < 0x20 && c != '\t') || c == 0x7f || taken == 0)
-            length += (size_t) snprintf(ret_escaped + length, size - length, "\\x%02x", c);
+        else if (bytes == 0)
+            length += (size_t) snprintf(ret_escaped + length, size - length, "\\x%02x",
+                                        (unsigned char) *text);
         else
-            for (size_t i = 0; i < taken; i++)
-                ret_escaped[length++] = text[i];
-        text += taken > 0 ? taken : 1;
+            memcpy(ret_escaped + length, text, bytes);
+        length += bytes;
+        text += bytes > 0 ? bytes : 1;
     }
     ret_escaped[length] = '\0';
     return length;

@@ -133,3 +133,21 @@ unsigned text_edit_distance(const char *a, const char *b)
     }
     return row[width];
 }
+
+size_t text_utf8_length(const char *text)
+{
+    /* By the number of bytes: the least character that needs so many. */
+    static const uint32_t least[] = {0, 1, 0x80, 0x800, 0x10000};
+    const unsigned char *bytes = (const unsigned char *) text;
+    size_t length = bytes[0] < 0x80 ? 1 : bytes[0] < 0xe0 ? 2 : bytes[0] < 0xf0 ? 3 : 4;
+    uint32_t character = length == 1 ? bytes[0] : bytes[0] & (0x7fu >> length);
+    if ((bytes[0] >= 0x80 && bytes[0] < 0xc0) || bytes[0] > 0xf7)
+        return 0;
+    for (size_t i = 1; i < length; i++) {
+        if ((bytes[i] & 0xc0) != 0x80)
+            return 0; /* the end of the text included */
+        character = character << 6 | (bytes[i] & 0x3f);
+    }
+    bool is_surrogate = character >= 0xd800 && character <= 0xdfff;
+    return character < least[length] || character > 0x10ffff || is_surrogate ? 0 : length;
+}

@@ -233,6 +233,35 @@ static void test_edit_distance_of_long_texts(void **state UNUSED)
     assert_true(text_edit_distance("", longer) > 60);
 }
 
+static void test_utf8_length(void **state UNUSED)
+{
+    static const struct {
+        const char *text;
+        size_t length;
+    } cases[] = {
+        {"", 0},
+        {"a", 1},
+        {"\x7f", 1},
+        {"\xc3\xa4x", 2},
+        {"\xe2\x82\xac", 3},
+        {"\xf0\x9f\x98\x80", 4},
+        {"\xf4\x8f\xbf\xbf", 4},
+        {"\x80", 0},             /* a byte that only continues */
+        {"\xc3", 0},             /* cut */
+        {"\xe2\x82", 0},
+        {"\xe2\x82x", 0},
+        {"\xc0\xaf", 0},         /* overlong */
+        {"\xe0\x80\xaf", 0},
+        {"\xf0\x80\x80\xaf", 0},
+        {"\xed\xa0\x80", 0},     /* surrogate */
+        {"\xf4\x90\x80\x80", 0}, /* past the end */
+        {"\xf8\x88\x80\x80\x80", 0},
+        {"\xff", 0},
+    };
+    for (size_t i = 0; i < countof(cases); i++)
+        assert_int_equal(text_utf8_length(cases[i].text), cases[i].length);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -250,6 +279,7 @@ int main(void)
         cmocka_unit_test(test_list_never_contains_nothing),
         cmocka_unit_test(test_edit_distance),
         cmocka_unit_test(test_edit_distance_of_long_texts),
+        cmocka_unit_test(test_utf8_length),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
