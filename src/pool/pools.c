@@ -121,6 +121,9 @@ static struct pool *create_pool(struct pools *pools, struct database *database,
 {
     struct user *user = key->user;
     struct pool *pool = memory_new(sizeof(*pool));
+    /* Not earlier: whoever is refused could fill the log with names. */
+    if (database->automatic && database->members == NULL)
+        log_info(NULL, "registered new auto-database: %s", database->name);
     pool->pools = pools;
     pool->database = database;
     pool->user = user;
@@ -215,7 +218,6 @@ struct database *pools_find_database(struct pools *pools, const char *name, bool
         return database;
     database = add_database(pools, name, config_database_copy(fallback, name), true);
     database_begin_idle(database); /* a command may have asked for it, and no client ever comes */
-    log_info(NULL, "registered new auto-database: %s", name);
     return database;
 }
 
