@@ -104,6 +104,7 @@ class Pooler:
         self.process = None
         self.expected_exit = None
         self.clients = []
+        self.connections_made = 0
         self.stderr_file = os.path.join(self.folder, "stderr")
 
     # Files
@@ -251,6 +252,7 @@ class Pooler:
 
     def wire(self, host=None, timeout=wire.TIMEOUT):
         """A raw connection; nothing sent yet."""
+        self.connections_made += 1
         client = wire.Client(host or self.host, self.port, timeout)
         self.clients.append(client)
         return client
@@ -263,6 +265,7 @@ class Pooler:
 
     def connect(self, dbname="p0", user="bob", **arguments):
         """A psycopg connection."""
+        self.connections_made += 1
         arguments.setdefault("host", self.host)
         arguments.setdefault("port", self.port)
         arguments.setdefault("password", self.userlist.get(user, ""))

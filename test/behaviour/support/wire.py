@@ -104,6 +104,12 @@ def message(kind, body=b""):
     return kind.encode() + struct.pack("!i", len(body) + 4) + body
 
 
+def forged(kind, length, body=b""):
+    """A message whose header announces a length of its own choice, taken modulo 2^32."""
+    kind = kind if isinstance(kind, bytes) else kind.encode()
+    return kind + struct.pack("!I", length & 0xffffffff) + body
+
+
 def cstring(text):
     return (text if isinstance(text, bytes) else text.encode()) + b"\0"
 
