@@ -13,7 +13,8 @@ enum secret_kind { SECRET_NONE, SECRET_PLAIN, SECRET_MD5, SECRET_SCRAM };
 
 /*
  * "md5" + 32 lower-case hex digits, or "SCRAM-SHA-256$<iterations>:<salt>$<StoredKey>:<ServerKey>"
- * with valid base64 and 32-byte keys; everything else is plain text. Empty is SECRET_NONE.
+ * with valid base64 and 32-byte keys; everything else is plain text. SECRET_NONE, with which nobody
+ * gets in, is an empty secret and a verifier that is malformed: its text must not become the password.
  */
 enum secret_kind secret_kind_of(const struct secret *secret);
 

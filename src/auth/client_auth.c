@@ -174,7 +174,7 @@ enum auth_verdict client_auth_begin(struct client_auth *auth, struct buffer *ret
 
 /* ---- password messages ---- */
 
-static const char no_password[] = "the user has no password";
+static const char no_password[] = "the user has no usable password";
 static const char no_match[] = "the password does not match";
 
 /* The checks give NULL if the password is right, or what the log is told. */

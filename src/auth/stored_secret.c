@@ -18,6 +18,14 @@ static bool is_md5(const struct secret *secret)
            strspn(secret->bytes + 3, "0123456789abcdef") == MD5_TEXT_SIZE - 4;
 }
 
+static const char verifier_prefix[] = SCRAM_MECHANISM "$";
+
+static bool looks_like_verifier(const struct secret *secret)
+{
+    return secret->bytes != NULL &&
+           strncmp(secret->bytes, verifier_prefix, sizeof(verifier_prefix) - 1) == 0;
+}
+
 /* Reads base64 that ends with `end`; returns what follows, or NULL. */
 static const char *read_part(const char *text, char end, uint8_t *ret_bytes, size_t capacity,
                              size_t *ret_size)
@@ -42,12 +50,11 @@ static const char *read_iterations(const char *text, uint32_t *ret_iterations)
 
 bool secret_read_verifier(const struct secret *secret, struct scram_verifier *ret_verifier)
 {
-    static const char prefix[] = SCRAM_MECHANISM "$";
     size_t stored_size = 0, server_size = 0;
     const char *at;
-    if (secret->bytes == NULL || strncmp(secret->bytes, prefix, sizeof(prefix) - 1) != 0)
+    if (!looks_like_verifier(secret))
         return false;
-    at = read_iterations(secret->bytes + sizeof(prefix) - 1, &ret_verifier->iterations);
+    at = read_iterations(secret->bytes + sizeof(verifier_prefix) - 1, &ret_verifier->iterations);
     if (at != NULL)
         at = read_part(at, '$', ret_verifier->salt, SCRAM_SALT_MAX, &ret_verifier->salt_size);
     if (at != NULL)
@@ -64,7 +71,9 @@ enum secret_kind secret_kind_of(const struct secret *secret)
         return SECRET_NONE;
     if (is_md5(secret))
         return SECRET_MD5;
-    bool scram = secret_read_verifier(secret, &verifier);
+    if (!looks_like_verifier(secret))
+        return SECRET_PLAIN;
+    bool usable = secret_read_verifier(secret, &verifier);
     OPENSSL_cleanse(&verifier, sizeof(verifier));
-    return scram ? SECRET_SCRAM : SECRET_PLAIN;
+    return usable ? SECRET_SCRAM : SECRET_NONE;
 }
