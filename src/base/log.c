@@ -124,9 +124,7 @@ static size_t escape(const char *text, char *ret_escaped, size_t size)
     size_t length = 0;
     while (*text != '\0' && length + 5 < size) {
         size_t bytes = harmless_length(text);
-        if (*text == '\n')
-            length += (size_t) snprintf(ret_escaped + length, size - length, "\n\t");
-        else if (bytes == 0)
+        if (bytes == 0)
             length += (size_t) snprintf(ret_escaped + length, size - length, "\\x%02x",
                                         (unsigned char) *text);
         else

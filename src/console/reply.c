@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/text.h"
 #include "console/console_session.h"
 #include "report/view.h"
 #include "wire/message.h"
@@ -51,11 +52,30 @@ static void add_column(struct buffer *out, const char *name, enum column_type ty
     message_add_int16(out, 0);          /* text format */
 }
 
+/* Names that clients chose may be anything; the console has promised UTF-8. */
+static void add_as_utf8(struct buffer *out, const char *text)
+{
+    while (*text != '\0') {
+        size_t length = text_utf8_length(text);
+        if (length > 0)
+            message_add_bytes(out, text, length);
+        else
+            message_add_bytes(out, "\xef\xbf\xbd", 3); /* U+FFFD, the replacement character */
+        text += length > 0 ? length : 1;
+    }
+}
+
 static void add_text_value(struct buffer *out, const char *text)
 {
-    size_t length = text != NULL ? strlen(text) : 0;
-    message_add_int32(out, text != NULL ? (uint32_t) length : UINT32_MAX);
-    message_add_bytes(out, text, length);
+    struct buffer value = {0};
+    if (text == NULL) {
+        message_add_int32(out, UINT32_MAX);
+        return;
+    }
+    add_as_utf8(&value, text);
+    message_add_int32(out, (uint32_t) value.size);
+    message_add_bytes(out, value.data, value.size);
+    buffer_release(&value);
 }
 
 static void add_value(struct buffer *out, enum column_type type, struct value value)
