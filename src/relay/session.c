@@ -335,10 +335,22 @@ static const char *unsettled_reason(const struct server *server)
     return "client disconnect before everything was sent to the server";
 }
 
+/*
+ * What the client is told at the end: nothing, if it has the head of a message whose rest will never
+ * come. Our words would be taken for that rest, a wrong value in a row of its result.
+ */
+static const char *last_words(const struct client *client, const char *message)
+{
+    const struct server *server = client->server;
+    bool mid_message = server != NULL && server->body_left > 0 && !server->swallowing;
+    return mid_message ? NULL : message;
+}
+
 void session_close(struct session *session, const char *reason, const char *message)
 {
     struct client *client = session->client;
     struct pool *pool = client->pool;
+    message = last_words(client, message);
     if (client->server != NULL) {
         bool settled = session->state == SESSION_LINKED && is_settled(session);
         const char *why = settled ? NULL : unsettled_reason(client->server);
@@ -351,10 +363,11 @@ void session_close(struct session *session, const char *reason, const char *mess
 void session_lose_server(struct session *session, const char *reason)
 {
     struct client *client = session->client;
+    const char *message = last_words(client, reason);
     struct server *server = unlink_server(session);
     pool_close_server(client->pool, server, reason);
     release_session(session);
-    client_close(client, reason, reason);
+    client_close(client, reason, message);
 }
 
 /* The stash is one whole simple query: it can be answered without a server. */
