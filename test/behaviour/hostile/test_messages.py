@@ -12,7 +12,7 @@ import time
 import pytest
 
 from support import wire
-from support.fake_server import answer
+from support.fake_server import answer, data_row, row_description
 from support.invariants import fatal, read_to_end
 from support.process import SLACK, resident_kib, wait_for
 
@@ -575,3 +575,38 @@ def test_pp17_random_sequences_look_as_past_the_pooler(single, pg, seed):
         else:
             assert got == expected, data
     direct.close()
+
+
+# A message that does not end
+
+def cut_row(side, ending):
+    """Half a row, and then the server is gone, or silent."""
+    if not side.log_in():
+        return
+    side.read()
+    side.send_raw(row_description("value") + data_row("x" * 30)[:-10])
+    if ending == "silence":
+        time.sleep(5)
+
+
+@pytest.mark.parametrize("ending", ["end", "silence", "kill"])
+def test_nothing_is_put_into_half_a_message(field, fake_server, ending):
+    """The client has half a row: what the pooler has to say must not become the other half."""
+    server = fake_server(lambda side: cut_row(side, "silence" if ending == "kill" else ending))
+    pooler = field(canaries=(("p1", "alice"),), query_timeout="0.3" if ending == "silence" else "0",
+                   databases={"p0": "host=127.0.0.1 port=%d" % server.port, "p1": ""})
+    client = sent(pooler, wire.query("SELECT 1"))
+    assert client.read().type == "T"
+    if ending == "kill":
+        client.has_data(1)
+        (row,) = pooler.show("CLIENTS", database="p0")
+        pooler.admin("KILL_CLIENT %d" % row["id"])
+    received = b""
+    with contextlib.suppress(ConnectionResetError):
+        while True:
+            part = client.sock.recv(4096)
+            if not part:
+                break
+            received += part
+    assert bytes(client.buffer) + received == data_row("x" * 30)[:-10]
+    wait_for(lambda: not pooler.show("SERVERS", database="p0"), "the server is given up")
