@@ -55,6 +55,14 @@ void client_login_limit_login(struct client *client);
 void client_handle_startup(struct client *client, const uint8_t *packet,
                            const struct startup_packet *header);
 
+/*
+ * Closes clients that have not authenticated, the oldest first, until there are no more than `limit`
+ * clients. Whoever floods us with half-done logins evicts his own, and cannot keep others out, nor can
+ * he make max_client_conn wider. Returns false if those that are left, `newcomer` apart, have all
+ * authenticated. In client_startup.c.
+ */
+bool clients_make_room(struct clients *clients, const struct client *newcomer, unsigned limit);
+
 /* Authentication succeeded: find the pool, then welcome(). In client_login.c. */
 void client_authenticated(struct client *client);
 

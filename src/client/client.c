@@ -117,6 +117,15 @@ static void on_deadline(struct deadline *deadline)
 
 /* ---- coming ---- */
 
+/* How many sockets beyond max_client_conn may wait for a startup packet; it may be the console's. */
+#define SPARE_CLIENTS 256
+
+static void limit_silent_clients(struct clients *clients, const struct client *newcomer)
+{
+    int limit = settings_current()->max_client_conn;
+    (void) clients_make_room(clients, newcomer, (limit > 0 ? (unsigned) limit : 0) + SPARE_CLIENTS);
+}
+
 void clients_accept(void *argument, int fd, const struct address *peer)
 {
     struct clients *clients = argument;
@@ -143,6 +152,7 @@ void clients_accept(void *argument, int fd, const struct address *peer)
     clients->count++;
     deadline_set(loop, &client->deadline, settings_current()->client_login_timeout);
     log_debug(&client->subject, "accepted");
+    limit_silent_clients(clients, client);
 }
 
 /* ---- going ---- */

@@ -160,29 +160,45 @@ static void negotiate_version(struct client *client, const struct startup_parame
     buffer_release(&out);
 }
 
-/*
- * Makes room for a client that knows what it wants: one that has said nothing since it connected
- * goes first. Without such a one, the limit holds.
- */
-static bool evict_silent_client(struct client *client)
+#define TOO_MANY "no more connections allowed (max_client_conn)"
+
+/* The oldest client but one of those who have not authenticated; who has said nothing goes first. */
+static struct client *find_evictable(const struct clients *clients, const struct client *spared)
 {
     struct client *other;
-    DL_FOREACH(client->clients->logging_in, other) {
-        if (other != client && other->login->stage == LOGIN_STARTUP) {
-            client_close(other, "silent, and max_client_conn is reached", NULL);
-            return true;
-        }
+    DL_FOREACH(clients->logging_in, other) {
+        if (other != spared && other->login->stage == LOGIN_STARTUP)
+            return other;
     }
-    return false;
+    DL_FOREACH(clients->logging_in, other) {
+        if (other != spared && other->login->stage == LOGIN_AUTHENTICATING)
+            return other;
+    }
+    return NULL;
+}
+
+bool clients_make_room(struct clients *clients, const struct client *newcomer, unsigned limit)
+{
+    while (clients->count > limit) {
+        struct client *evicted = find_evictable(clients, newcomer);
+        if (evicted == NULL)
+            return false;
+        if (evicted->login->stage == LOGIN_STARTUP && newcomer->login->stage == LOGIN_STARTUP)
+            client_close(evicted, NULL, NULL); /* health checks by the hundred: not worth a line */
+        else if (evicted->login->stage == LOGIN_STARTUP)
+            client_close(evicted, "silent, and max_client_conn is reached", NULL);
+        else
+            client_close(evicted, "not logged in, and max_client_conn is reached", TOO_MANY);
+    }
+    return true;
 }
 
 static bool check_client_limit(struct client *client, bool console, struct failure *ret_failure)
 {
     int limit = settings_current()->max_client_conn;
-    if (console || (limit >= 0 && client->clients->count <= (unsigned) limit) ||
-        evict_silent_client(client))
+    if (console || clients_make_room(client->clients, client, limit > 0 ? (unsigned) limit : 0))
         return true;
-    failure_set(ret_failure, "no more connections allowed (max_client_conn)");
+    failure_set(ret_failure, TOO_MANY);
     return false;
 }
 
