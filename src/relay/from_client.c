@@ -240,6 +240,11 @@ void session_read_client(struct session *session)
         session_take_client_bytes(session, bytes, size);
         if (client->session == NULL)
             return;
+        if (session->state == SESSION_WAITING && client->connection.ended) {
+            /* The end came with the query, so it will not be reported again. */
+            session_close(session, "client unexpected eof", NULL);
+            return;
+        }
         if (will_be_answered(session))
             connection_mark_drained(&client->connection, received);
     }
