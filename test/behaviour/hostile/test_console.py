@@ -149,12 +149,12 @@ def test_ad03_other_messages(field):
 
 def test_ad03_replies_without_a_reader(field):
     """A console that does not read is not read either; its replies do not pile up."""
-    pooler = field(tcp_socket_buffer="32768")
+    pooler = field(tcp_socket_buffer="65536")
     memory = resident_kib(pooler.pid)
     lazy = [pooler.console(host=pooler.host) for _ in range(5)]
     for client in lazy:
-        client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 32768)
-        client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 32768)
+        client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65536)
+        client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
         client.sock.settimeout(0.2)
         sent = 0
         with contextlib.suppress(TimeoutError):

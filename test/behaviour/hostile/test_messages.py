@@ -292,11 +292,11 @@ def pumped(client, data, limit):
     ids=["query", "sync", "pipeline"])
 def test_cm13_requests_without_a_reader(field, one, reply):
     """Who does not read his answers is not read either; then everything is answered, once."""
-    pooler = field(tcp_socket_buffer="32768")
+    pooler = field(tcp_socket_buffer="65536")
     memory = resident_kib(pooler.pid)
     client = pooler.client()
     for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
-        client.sock.setsockopt(socket.SOL_SOCKET, option, 32768)
+        client.sock.setsockopt(socket.SOL_SOCKET, option, 65536)
     size = pumped(client, one * (1 << 18), 32 << 20)
     assert size < 32 << 20
     if not field.watch.sanitized:
