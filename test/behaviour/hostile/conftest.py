@@ -20,9 +20,8 @@ def field(start_pooler, pg):
     def start(canaries=(("p0", "bob"), ("p1", "alice")), probed=None, **settings):
         settings.setdefault("pool_mode", "transaction")
         pooler = start_pooler(**settings)
-        start.watch = Watch(pooler, pg, canaries, probed)
+        start.watch = Watch(pooler, pg, canaries, probed).begin()
         watches.append(start.watch)
-        start.watch.begin()
         return pooler
     yield start
     for watch in watches:

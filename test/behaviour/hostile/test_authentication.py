@@ -547,7 +547,8 @@ def test_au28_secrets_show_nowhere(doors, field):
 def test_au29_the_deadline_and_everything_else_at_once(doors, auth_type):
     """The login's time is over while the client leaves, resets, or sends what completes the login."""
     seconds = 0.1
-    pooler = doors(auth_type, client_login_timeout=str(seconds), tcp_defer_accept="0")
+    pooler = doors(auth_type, tcp_defer_accept="0")
+    pooler.admin("SET client_login_timeout = '%g'" % seconds)
     draw = random.Random(29)
     for _ in range(6):
         begin, actions = time.monotonic(), []
@@ -576,4 +577,5 @@ def test_au29_the_deadline_and_everything_else_at_once(doors, auth_type):
                 elif "close" in ending:
                     client.close()
     pooler.close_clients()
+    pooler.admin("RELOAD")
     wait_for(lambda: pooler.list_items()["login_clients"] == 0, "nobody is left")
