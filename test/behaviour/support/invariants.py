@@ -26,6 +26,7 @@ MEMORY_KIB = 1024
 LINES_PER_EVENT = 5  # a refused login: attempt, unknown user, failure, error, end
 BYTES_PER_EVENT = 2048
 IDLE_CPU = 0.01
+BUSY = 0.3  # while it comes to rest, our looking at it included
 CANARY_PAUSE, CANARY_ROUNDS = 0.01, 5
 
 
@@ -267,8 +268,12 @@ class Watch:
         if report is not None:
             self.check_canary(report)
         made = pooler.connections_made - self.made_before
+        begin, used = time.monotonic(), cpu_seconds(pooler.pid)
         pooler.close_clients()
         wait_for(lambda: self.at_rest(), "counts and descriptors are back")
+        used = cpu_seconds(pooler.pid) - used
+        assert self.sanitized or used <= 0.15 + BUSY * (time.monotonic() - begin), (
+            "%g s of CPU time to come to rest" % used)
         self.check_no_negative()
         self.check_log(made)
         self.check_memory()
