@@ -1,6 +1,9 @@
 /*
  * log.c - the log: stderr, a file and syslog.
  *
+ * Writing a line never waits: what a full disk or a pipe that nobody reads does not take is lost and
+ * counted, and the loss is told when there is room again. (syslog() may wait for its daemon.)
+ *
  * Everything that a peer chose may stand in a message, so whatever could forge a line or drive a
  * terminal is escaped here, in the one place that all lines pass.
  *
@@ -10,11 +13,15 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/time.h>
 #include <syslog.h>
 #include <time.h>
@@ -46,12 +53,20 @@ static const struct {
     {"local4", LOG_LOCAL4}, {"local5", LOG_LOCAL5},     {"local6", LOG_LOCAL6}, {"local7", LOG_LOCAL7},
 };
 
+/* Where lines go. */
+struct sink {
+    int fd;        /* -1: nowhere */
+    bool may_block; /* a pipe, a terminal, a socket: somebody has to read what we write */
+    bool torn;     /* the last line could not be written to its end */
+    uint64_t lost; /* lines, since the loss was told */
+};
+
 static struct {
     enum log_level level;
-    bool to_stderr;
-    int fd;             /* owns; -1: no file */
+    struct sink error; /* stderr; borrows */
+    struct sink file;  /* owns */
     char *syslog_ident; /* owns; openlog() keeps the pointer */
-} state = {.level = LEVEL_LOG, .to_stderr = true, .fd = -1};
+} state = {.level = LEVEL_LOG, .error = {.fd = STDERR_FILENO}, .file = {.fd = -1}};
 
 static int facility_of(const char *name)
 {
@@ -75,18 +90,28 @@ void log_set_verbose(int verbose)
     state.level = verbose >= 2 ? LEVEL_NOISE : verbose == 1 ? LEVEL_DEBUG : LEVEL_LOG;
 }
 
+static void set_sink(struct sink *sink, int fd)
+{
+    struct stat found;
+    sink->fd = fd;
+    sink->torn = false;
+    sink->may_block = fd >= 0 && (fstat(fd, &found) != 0 || !S_ISREG(found.st_mode));
+}
+
 bool log_configure(const struct log_options *options)
 {
     int fd = -1;
     if (options->file != NULL && options->file[0] != '\0') {
-        fd = open(options->file, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY, 0644);
+        /* Without O_NONBLOCK we would wait for somebody who reads a FIFO. */
+        fd = open(options->file,
+                  O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0644);
         if (fd < 0)
             return false;
     }
-    if (state.fd >= 0)
-        close(state.fd);
-    state.fd = fd;
-    state.to_stderr = options->to_stderr;
+    if (state.file.fd >= 0)
+        close(state.file.fd);
+    set_sink(&state.file, fd);
+    set_sink(&state.error, options->to_stderr ? STDERR_FILENO : -1);
     close_syslog();
     if (options->to_syslog) {
         state.syslog_ident = memory_copy_text(options->syslog_ident);
@@ -98,9 +123,9 @@ bool log_configure(const struct log_options *options)
 
 void log_close(void)
 {
-    if (state.fd >= 0)
-        close(state.fd);
-    state.fd = -1;
+    if (state.file.fd >= 0)
+        close(state.file.fd);
+    state.file.fd = -1;
     close_syslog();
 }
 
@@ -152,34 +177,86 @@ static size_t time_stamp(char *ret_text, size_t size)
     return length;
 }
 
-static void write_all(int fd, const char *bytes, size_t size)
+struct line {
+    char text[64 + ESCAPED_MAX + 1];
+    size_t length;  /* without a newline */
+    size_t message; /* where it begins, behind time and level */
+};
+
+static void make_line(struct line *ret_line, enum log_level level, const char *body)
 {
-    while (size > 0) {
-        ssize_t written = write(fd, bytes, size);
+    char *text = ret_line->text;
+    size_t size = sizeof(ret_line->text), length = time_stamp(text, size);
+    length += (size_t) snprintf(text + length, size - length, "%s ", levels[level].name);
+    ret_line->message = length;
+    ret_line->length = length + escape(body, text + length, size - length);
+}
+
+/* A pipe with room takes PIPE_BUF bytes at once. */
+static bool has_room(int fd)
+{
+    struct pollfd poll_fd = {.fd = fd, .events = POLLOUT};
+    return poll(&poll_fd, 1, 0) == 1 && (poll_fd.revents & POLLOUT) != 0;
+}
+
+/* Returns false if the line is lost: a full disk or a reader that sleeps must not stop the pooler. */
+static bool put(struct sink *sink, const struct line *line)
+{
+    char bytes[1 + sizeof(line->text) + 1];
+    size_t size = 0, done = 0;
+    if (sink->may_block && !has_room(sink->fd))
+        return false;
+    if (sink->torn)
+        bytes[size++] = '\n';
+    memcpy(bytes + size, line->text, line->length);
+    size += line->length;
+    bytes[size++] = '\n';
+    if (sink->may_block && size > PIPE_BUF) {
+        size = PIPE_BUF;
+        bytes[size - 1] = '\n';
+    }
+    while (done < size) {
+        ssize_t written = write(sink->fd, bytes + done, size - done);
         if (written < 0 && errno == EINTR)
             continue;
         if (written <= 0)
-            return; /* a full disk must not stop the pooler */
-        bytes += written;
-        size -= (size_t) written;
+            break;
+        done += (size_t) written;
     }
+    if (done > 0)
+        sink->torn = done < size;
+    return done == size;
+}
+
+static bool tell_loss(struct sink *sink)
+{
+    char body[80];
+    struct line line;
+    if (sink->lost == 0)
+        return true;
+    snprintf(body, sizeof(body), "%" PRIu64 " lines of the log were lost", sink->lost);
+    make_line(&line, LEVEL_WARNING, body);
+    if (!put(sink, &line))
+        return false;
+    sink->lost = 0;
+    return true;
+}
+
+static void write_to(struct sink *sink, const struct line *line)
+{
+    if (sink->fd >= 0 && !(tell_loss(sink) && put(sink, line)))
+        sink->lost++;
 }
 
 /* `body` is a message behind its prefix. */
 static void write_line(enum log_level level, const char *body)
 {
-    char line[64 + ESCAPED_MAX + 1];
-    size_t length = time_stamp(line, sizeof(line));
-    length += (size_t) snprintf(line + length, sizeof(line) - length, "%s ", levels[level].name);
-    const char *escaped = line + length;
-    length += escape(body, line + length, sizeof(line) - length);
+    struct line line;
+    make_line(&line, level, body);
     if (state.syslog_ident != NULL && level <= LEVEL_LOG)
-        syslog(levels[level].syslog_priority, "%s", escaped);
-    line[length++] = '\n';
-    if (state.to_stderr)
-        write_all(STDERR_FILENO, line, length);
-    if (state.fd >= 0)
-        write_all(state.fd, line, length);
+        syslog(levels[level].syslog_priority, "%s", line.text + line.message);
+    write_to(&state.error, &line);
+    write_to(&state.file, &line);
 }
 
 /* What peers send often ends with a newline. */
