@@ -176,7 +176,8 @@ def serve_number(side):
 class FakeServer:
     """Runs `script(side)` for every connection; `script` may be changed at any time."""
 
-    def __init__(self, script=serve_number, port=0):
+    def __init__(self, script=serve_number, port=0, host="127.0.0.1"):
+        self.host = host
         self.script = script
         self.sides = []
         self.failures = []
@@ -185,7 +186,7 @@ class FakeServer:
         self.listen(port)
 
     def listen(self, port=0):
-        self.listener = socket.create_server(("127.0.0.1", port), backlog=64)
+        self.listener = socket.create_server((self.host, port), backlog=64)
         self.port = self.listener.getsockname()[1]
         self.stopping = False
         self.thread = threading.Thread(target=self._accept, daemon=True)
