@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #define CHUNK_SIZE 65536
+#define READ_TRIES 5
 
 /* One read into the buffer: the count of bytes, 0 at the end, or -1 with errno set. */
 static ssize_t read_chunk(int fd, struct buffer *text)
@@ -24,36 +25,61 @@ static ssize_t read_chunk(int fd, struct buffer *text)
     return count;
 }
 
-static bool read_all(int fd, struct buffer *text)
+static bool read_all(int fd, const struct stat *status, struct buffer *text)
 {
-    struct stat status;
     ssize_t count;
-    if (fstat(fd, &status) != 0)
-        return false;
-    if (S_ISFIFO(status.st_mode) || S_ISSOCK(status.st_mode)) {
+    if (S_ISFIFO(status->st_mode) || S_ISSOCK(status->st_mode)) {
         errno = ENODEV;
         return false;
     }
     while ((count = read_chunk(fd, text)) > 0)
-        if (S_ISCHR(status.st_mode) || S_ISBLK(status.st_mode)) {
+        if (S_ISCHR(status->st_mode) || S_ISBLK(status->st_mode)) {
             errno = ENODEV; /* it may have no end */
             return false;
         }
     return count == 0;
 }
 
-bool file_read(const char *file, struct buffer *ret_text)
+/* True if nobody has written to the file, or put another in its place, while it was read. */
+static bool is_whole(const char *file, const struct stat *before, const struct buffer *text)
+{
+    struct stat now;
+    if (!S_ISREG(before->st_mode))
+        return true;
+    return text->size == (size_t) before->st_size && stat(file, &now) == 0 &&
+           now.st_ino == before->st_ino && now.st_dev == before->st_dev &&
+           now.st_size == before->st_size && now.st_mtim.tv_sec == before->st_mtim.tv_sec &&
+           now.st_mtim.tv_nsec == before->st_mtim.tv_nsec;
+}
+
+static bool read_once(const char *file, struct buffer *text, bool *ret_whole)
 {
     int fd = open(file, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK); /* a pipe must not wait */
+    struct stat status;
     bool good;
     int saved_errno;
     if (fd < 0)
         return false;
-    good = read_all(fd, ret_text);
+    good = fstat(fd, &status) == 0 && read_all(fd, &status, text);
     saved_errno = errno;
     close(fd);
+    *ret_whole = good && is_whole(file, &status, text);
     errno = saved_errno;
     return good;
+}
+
+bool file_read(const char *file, struct buffer *ret_text)
+{
+    for (int i = 0; i < READ_TRIES; i++) {
+        bool whole;
+        if (!read_once(file, ret_text, &whole))
+            return false;
+        if (whole)
+            return true;
+        buffer_wipe(ret_text);
+    }
+    errno = ETXTBSY; /* it is being written */
+    return false;
 }
 
 static bool has_mode(const char *file, mode_t bits)

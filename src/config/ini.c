@@ -57,15 +57,11 @@ static bool is_key_character(uint8_t c)
 static bool push_source(struct reader *reader, const char *file)
 {
     struct source *source = memory_new(sizeof(*source));
-    const uint8_t *end;
     if (!file_read(file, &source->text)) {
         buffer_wipe(&source->text);
         free(source);
         return false;
     }
-    end = source->text.size > 0 ? memchr(source->text.data, '\0', source->text.size) : NULL;
-    if (end != NULL)
-        source->text.size = (size_t) (end - source->text.data);
     source->place.file = intern_take(file);
     source->outer = reader->source;
     reader->source = source;
@@ -210,6 +206,10 @@ static bool prepare(struct reader *reader, const uint8_t *start, const uint8_t *
     size_t size = (size_t) (end - start), length = sizeof(word) - 1;
     if (size == 0 || *start == ';' || *start == '#')
         return false;
+    if (memchr(start, '\0', size) != NULL) {
+        report_error(reader->report, reader->source->place, "syntax error: a zero byte");
+        return false;
+    }
     if (size > length && memcmp(start, word, length) == 0 && is_blank(start[length])) {
         include(reader, start + length, end);
         return false;

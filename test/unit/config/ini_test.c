@@ -77,13 +77,18 @@ static void assert_reads(const char *text, const char *expected)
     assert_reads_bytes(text, strlen(text), expected);
 }
 
-static void assert_refuses(const char *text, const char *error)
+static void assert_refuses_bytes(const char *text, size_t size, const char *error)
 {
     struct seen seen;
-    write_text("main.ini", text);
+    write_bytes("main.ini", text, size);
     seen = read_main();
     assert_only_error(&seen.report, error);
     release(&seen);
+}
+
+static void assert_refuses(const char *text, const char *error)
+{
+    assert_refuses_bytes(text, strlen(text), error);
 }
 
 /* ---- one file ---- */
@@ -171,10 +176,12 @@ static void test_names_of_sections(void **state UNUSED)
                  "main.ini:1 []\nmain.ini:2 [A b]\nmain.ini:3 [a;b]\nmain.ini:4 [a=b]\n");
 }
 
-static void test_zero_byte_ends_the_file(void **state UNUSED)
+/* What stands behind it must not be lost without a word. */
+static void test_zero_byte(void **state UNUSED)
 {
-    assert_reads_bytes("a=b\nc=d\0e=f\ng=h\n", 16, "main.ini:1 /a=<b>\nmain.ini:2 /c=<d>\n");
-    assert_reads_bytes("\0a=b\n", 5, "");
+    assert_refuses_bytes("a=b\nc=d\0e=f\ng=h\n", 16, "main.ini:2: syntax error: a zero byte");
+    assert_refuses_bytes("\0a=b\n", 5, "main.ini:1: syntax error: a zero byte");
+    assert_refuses_bytes("a=b\n\0", 5, "main.ini:2: syntax error: a zero byte");
 }
 
 static void test_syntax_errors(void **state UNUSED)
@@ -363,10 +370,10 @@ static void test_names_of_includes(void **state UNUSED)
                    "main.ini:1: could not load file \"$HOME/x\": No such file or directory");
 }
 
-static void test_zero_byte_ends_the_included_file_only(void **state UNUSED)
+static void test_zero_byte_in_an_included_file(void **state UNUSED)
 {
     write_bytes("more.ini", "a=b\0c=d", 7);
-    assert_reads("%include more.ini\ne=f", "more.ini:1 /a=<b>\nmain.ini:2 /e=<f>\n");
+    assert_refuses("%include more.ini\ne=f", "more.ini:1: syntax error: a zero byte");
 }
 
 static void test_error_in_an_included_file(void **state UNUSED)
@@ -482,7 +489,7 @@ int main(void)
         cmocka_unit_test(test_keys),
         cmocka_unit_test(test_text_behind_a_section_header),
         cmocka_unit_test(test_names_of_sections),
-        cmocka_unit_test(test_zero_byte_ends_the_file),
+        cmocka_unit_test(test_zero_byte),
         cmocka_unit_test(test_syntax_errors),
         cmocka_unit_test(test_errors_do_not_end_it),
         cmocka_unit_test(test_no_password_in_an_error),
@@ -495,7 +502,7 @@ int main(void)
         cmocka_unit_test(test_include_of_nothing),
         cmocka_unit_test(test_include_behind_a_section_header),
         cmocka_unit_test(test_names_of_includes),
-        cmocka_unit_test(test_zero_byte_ends_the_included_file_only),
+        cmocka_unit_test(test_zero_byte_in_an_included_file),
         cmocka_unit_test(test_error_in_an_included_file),
         cmocka_unit_test(test_files_that_cannot_be_included),
         cmocka_unit_test(test_file_that_cannot_be_read),
