@@ -54,12 +54,13 @@ static int64_t pidfile_read(const char *file)
 {
     char text[32] = "";
     int64_t pid;
-    FILE *stream = fopen(file, "re");
-    if (stream == NULL)
+    /* Without O_NONBLOCK we would wait for somebody who writes to a FIFO. */
+    int fd = open(file, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+    if (fd < 0)
         return -1;
-    if (fgets(text, sizeof(text), stream) == NULL)
-        text[0] = '\0';
-    fclose(stream);
+    ssize_t size = read(fd, text, sizeof(text) - 1);
+    text[size > 0 ? size : 0] = '\0';
+    close(fd);
     text[strcspn(text, "\n")] = '\0';
     return text_parse_int(text, 1, INT32_MAX, &pid) ? pid : 0;
 }
