@@ -379,3 +379,40 @@ def test_clients_that_come_and_go(start_pooler, pg):
     if not is_sanitized(pooler.pid):
         assert sizes[-1] <= 1.1 * sizes[0], sizes
     check_counters(pooler, pg)
+
+
+# A reader that is slower than its result
+
+@pytest.mark.limit(180)
+def test_gigabyte_for_a_slow_reader(start_pooler, pg):
+    """It all arrives; nothing of it piles up, and nobody else is held up."""
+    pooler = start_pooler(pool_mode="transaction")
+    rows, width = (1_000_000, 1000) if not is_sanitized(pooler.pid) else (100_000, 1000)
+    pooler.value("SELECT 1", dbname="p1", user="alice")
+    slow, other = pooler.client(), pooler.client()
+    for sql in ("BEGIN", "SELECT repeat('x', 300000)", "COMMIT"):
+        for client in (slow, other):
+            client.query(sql)
+    with unharmed(pooler, memory_kib=2048):
+        before, most = resident_kib(pooler.pid), 0
+        slow.send_raw(wire.query("SELECT repeat('x', %d) FROM generate_series(1, %d)" % (width, rows)))
+        received, step, buffer = 0, 0, bytearray(1 << 20)
+        whole = rows * (width + 11)  # type, length, number of columns, length of the value
+        while received < whole:
+            count = slow.sock.recv_into(buffer)
+            assert count > 0
+            received += count
+            if received // (8 << 20) > step:
+                step = received // (8 << 20)
+                time.sleep(0.002)
+                most = max(most, resident_kib(pooler.pid))
+                if step % 10 == 0:
+                    assert other.value("SELECT %d" % step) == str(step)
+        tail = bytes(buffer[:count])
+        while not tail.endswith(b"Z\0\0\0\5I"):
+            tail += slow.sock.recv(65536)
+        assert (b"SELECT %d" % rows) in tail
+        if not is_sanitized(pooler.pid):
+            assert most - before < 2048, "%d and then %d KiB" % (before, most)
+        assert slow.value("SELECT 1") == "1"
+    check_counters(pooler, pg)
