@@ -21,6 +21,12 @@ def request(key):
     return wire.special_packet(wire.CANCEL_REQUEST, key)
 
 
+def sleeping(pg, count=1):
+    """The query runs: a request that is earlier than its query hits nothing."""
+    wait_for(lambda: len(pg.backends("query = '%s' AND state = 'active'" % SLEEP)) == count,
+             "the query runs")
+
+
 def send(pooler, data):
     """Sends it, and expects the end without a byte."""
     with wire.Client(pooler.host, pooler.port) as requester:
@@ -175,7 +181,7 @@ def test_hundred_requests_for_one_query(start_pooler, pg):
     client, other = pooler.client(), pooler.client()
     for n in range(3):
         client.send_raw(wire.query(SLEEP))
-        pooler.wait_pool(sv_active=1)
+        sleeping(pg)
         other.send_raw(wire.query("SELECT %d" % n))
         requesters = [client.cancel(wait=False) for _ in range(100)]
         assert client.result().errors[0]["C"] == "57014"
@@ -346,6 +352,7 @@ def test_flood_with_a_full_pool(start_pooler, pg):
         for client in clients[:4]:
             client.send_raw(wire.query(SLEEP))
         pooler.wait_pool(cl_waiting=2, sv_active=2)
+        sleeping(pg, 2)
         requesters = []
         for _ in range(100):
             for client in clients:
@@ -369,7 +376,7 @@ def test_flood_with_a_full_pool(start_pooler, pg):
 # CA07
 
 @pytest.mark.parametrize("how", ["close", "reset"])
-def test_requesters_that_leave_at_every_byte(pooler, how):
+def test_requesters_that_leave_at_every_byte(pooler, pg, how):
     client = pooler.client()
     data = request(client.key)
     pooler.value("SELECT 1", dbname="p1", user="alice")
@@ -380,7 +387,7 @@ def test_requesters_that_leave_at_every_byte(pooler, how):
             requester.send_raw(data[:size])
             getattr(requester, how)()
         client.send_raw(wire.query(SLEEP))
-        pooler.wait_pool(sv_active=1)
+        sleeping(pg)
         requester = wire.Client(pooler.host, pooler.port)
         requester.send_raw(data)
         getattr(requester, how)()
