@@ -4,8 +4,8 @@
  *     YYYY-MM-DD HH:MM:SS.mmm ZZZ [PID] LEVEL PREFIX MESSAGE
  *
  * A line is written whole and unbuffered before the call returns, so a peer never sees an event
- * before the log has it. Control characters and what is not UTF-8 are escaped (\x1b), an embedded
- * newline becomes newline + tab, blanks at the end are dropped, and a message is cut at 2047 bytes.
+ * before the log has it. Control characters and what is not UTF-8 are escaped (\x1b), newlines too,
+ * so that an event is one line; blanks at the end are dropped, a message is cut at 2047 bytes.
  * No secret may reach a format string: use struct secret.
  *
  * SPDX-License-Identifier: ISC

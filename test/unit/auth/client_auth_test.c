@@ -30,6 +30,8 @@ static int set_up(void **state UNUSED)
     return 0;
 }
 
+#define NO_PASSWORD "the user has no usable password"
+
 static int tear_down(void **state UNUSED)
 {
     client_auth_destroy(auth);
@@ -177,7 +179,7 @@ static void test_user_without_a_secret_never_gets_in(void **state UNUSED)
         expect_refused(respond_text(""), "empty password returned by client");
         assert_int_equal(begin(AUTH_PLAIN, secrets[i]), AUTH_CONTINUE);
         expect_refused(respond_text("x"), WRONG);
-        assert_string_equal(client_auth_problem(auth), "the user has no password");
+        assert_string_equal(client_auth_problem(auth), NO_PASSWORD);
         assert_int_equal(begin(AUTH_MD5, secrets[i]), AUTH_CONTINUE);
         md5_answer(stored, sent.data + 9, answer);
         expect_refused(respond_text(answer), WRONG);
@@ -379,10 +381,10 @@ static void test_scram_that_fails(void **state UNUSED)
         {"bob", verifier_text, "bob-px", "the password does not match", true},
         {"bob", MD5_SECRET, "bob-pw",
          "the stored secret is an md5 hash, which scram-sha-256 cannot use", true},
-        {"bob", NULL, "bob-pw", "the user has no password", true},
-        {"bob", "", "", "the user has no password", true},
-        {"nobody", "bob-pw", "bob-pw", "the user has no password", false},
-        {"nobody", verifier_text, "bob-pw", "the user has no password", false},
+        {"bob", NULL, "bob-pw", NO_PASSWORD, true},
+        {"bob", "", "", NO_PASSWORD, true},
+        {"nobody", "bob-pw", "bob-pw", NO_PASSWORD, false},
+        {"nobody", verifier_text, "bob-pw", NO_PASSWORD, false},
     };
 
     for (size_t i = 0; i < countof(cases); i++) {

@@ -99,18 +99,6 @@ static void test_large_file(void **state UNUSED)
     free(bytes);
 }
 
-/* What is in the buffer already stays in front. */
-static void test_buffer_in_use(void **state UNUSED)
-{
-    struct buffer text = {0};
-    buffer_append(&text, "ab", 2);
-    write_file("cd", 2);
-    assert_true(file_read(path, &text));
-    assert_int_equal(text.size, 4);
-    assert_memory_equal(text.data, "abcd", 4);
-    buffer_release(&text);
-}
-
 static void test_what_is_not_there(void **state UNUSED)
 {
     assert_refused("/nonexistent/file", ENOENT);
@@ -188,7 +176,6 @@ int main(void)
         file_unit_test(test_file),
         file_unit_test(test_empty_file),
         file_unit_test(test_large_file),
-        file_unit_test(test_buffer_in_use),
         file_unit_test(test_what_is_not_there),
         file_unit_test(test_folder),
         file_unit_test(test_named_pipe),
