@@ -21,15 +21,26 @@
 #include "wire/error_response.h"
 
 /*
- * AUTH_PEER and AUTH_CERT are proven by the connection, not by messages: the caller has checked them
- * before it begins one.
+ * AUTH_PEER and AUTH_CERT are proven by the connection, not by messages: the caller has checked
+ * them before it begins one. AUTH_PAM and AUTH_LDAP are decided outside: see client_auth_answer().
  */
-enum auth_method { AUTH_ANY, AUTH_TRUST, AUTH_PLAIN, AUTH_MD5, AUTH_SCRAM, AUTH_PEER, AUTH_CERT };
+enum auth_method {
+    AUTH_ANY,
+    AUTH_TRUST,
+    AUTH_PLAIN,
+    AUTH_MD5,
+    AUTH_SCRAM,
+    AUTH_PEER,
+    AUTH_CERT,
+    AUTH_PAM,
+    AUTH_LDAP,
+};
 
 enum auth_verdict {
     AUTH_CONTINUE, /* send what was written and wait for the next message */
     AUTH_ACCEPTED,
     AUTH_REFUSED, /* the failure says what the client is told */
+    AUTH_PENDING, /* somebody outside is to be asked about client_auth_received() */
 };
 
 /* One PasswordMessage or SASL response may not be longer (a password of 65,530 bytes fits). */
@@ -61,6 +72,22 @@ enum auth_verdict client_auth_begin(struct client_auth *auth, struct buffer *ret
 /* The body of the client's next 'p' message. */
 enum auth_verdict client_auth_respond(struct client_auth *auth, const uint8_t *body, size_t size,
                                       struct buffer *ret_bytes, struct failure *ret_failure) MUST_CHECK;
+
+/*
+ * What those outside (PAM, LDAP) say about the password that was received; ends AUTH_PENDING.
+ * `problem` is for the log and is copied.
+ */
+enum auth_verdict client_auth_answer(struct client_auth *auth, bool right, const char *problem,
+                                     struct failure *ret_failure) MUST_CHECK;
+
+/* True for the methods that somebody outside decides. */
+bool auth_method_is_outside(enum auth_method method);
+
+/*
+ * The password that a client sent in clear text under PAM or LDAP: to be checked while the verdict
+ * is pending, and good for the server once it was accepted. NULL before and with other methods.
+ */
+const struct secret *client_auth_received(const struct client_auth *auth);
 
 /* Why the client was refused, for the log only; NULL if there is no more to say. */
 const char *client_auth_problem(const struct client_auth *auth);

@@ -29,6 +29,7 @@
 
 struct client;
 struct client_login;
+struct offload;
 
 enum client_state { CLIENT_LOGIN, CLIENT_READY, CLIENT_CANCEL, CLIENT_CLOSED };
 
@@ -97,6 +98,7 @@ struct clients_ops {
 /* All client connections. */
 struct clients {
     struct pools *pools;           /* borrows */
+    struct offload *offload;       /* borrows until clients_close(); checks passwords beside the loop */
     const struct clients_ops *ops; /* borrows */
     struct client *logging_in;     /* in the order of accept */
     struct client *canceling;
@@ -106,8 +108,8 @@ struct clients {
     void *owner; /* for the ops */
 };
 
-struct clients *clients_create(struct pools *pools, const struct clients_ops *ops,
-                               void *owner) MUST_CHECK;
+struct clients *clients_create(struct pools *pools, struct offload *offload,
+                               const struct clients_ops *ops, void *owner) MUST_CHECK;
 
 /* Ends every client without a word (immediate shutdown). */
 void clients_close(struct clients *clients);

@@ -7,6 +7,7 @@
 #define PGWEIR_CLIENT_CLIENT_LOGIN_H
 
 #include "auth/client_auth.h"
+#include "auth/outside_check.h"
 #include "client/client.h"
 #include "pool/auth_query.h"
 #include "wire/collector.h"
@@ -15,6 +16,7 @@ enum login_stage {
     LOGIN_STARTUP,       /* waits for a startup packet */
     LOGIN_ASKING,        /* waits for the answer of auth_query */
     LOGIN_AUTHENTICATING,
+    LOGIN_CHECKING,      /* PAM or LDAP is asked about the password */
     LOGIN_WELCOME,       /* authenticated; waits for the pool's first server login */
 };
 
@@ -23,6 +25,8 @@ struct client_login {
     struct collector incoming; /* owns */
     struct client_auth *auth;  /* owns */
     struct auth_request query; /* of a user who is not in auth_file */
+    struct outside_check *check; /* owns; NULL unless PAM or LDAP was asked */
+    struct ldap_options *ldap;   /* owns until the check has them; NULL without LDAP */
     enum login_stage stage;
     unsigned minor_version; /* of protocol 3 that is spoken */
     bool ssl_asked, gss_asked;
@@ -50,6 +54,12 @@ void client_login_limit_wait(struct client *client);
 
 /* The wait is over: the limit of the login counts. */
 void client_login_limit_login(struct client *client);
+
+/*
+ * PAM or LDAP has let the client in: now its name is that of a user. False if it is one client too
+ * many. In client_startup.c.
+ */
+bool client_take_user(struct client *client, struct failure *ret_failure) MUST_CHECK;
 
 /* Handles a whole StartupMessage. Ends with an authentication request sent, or a closed client. */
 void client_handle_startup(struct client *client, const uint8_t *packet,

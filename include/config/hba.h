@@ -36,7 +36,7 @@ struct hba_rule {
     enum hba_method method;
     unsigned line;               /* of auth_hba_file, for the log */
     const struct ident_map *map; /* borrows from the maps of the snapshot; NULL without map= */
-    char *ldap_options;          /* owns; as written behind ldap; NULL for other methods */
+    char *ldap_options;          /* owns; as written behind ldap, and good; NULL for other methods */
 };
 
 /* Who asks to be let in. */

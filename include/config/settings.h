@@ -35,6 +35,7 @@ enum auth_type { AUTH_TYPE_ANY, AUTH_TYPE_TRUST, AUTH_TYPE_PLAIN, AUTH_TYPE_MD5,
  * Types in settings.def and the C types of their fields:
  *   BOOL  int-bool: bool        INT, OCTAL: int          UINT: uint32_t
  *   TIME  seconds: usec_t       TEXT, FILE: char * (owns; NULL or "" when unset)
+ *   LDAP  as TEXT, with a password in it that is not printed (config/ldap_options.h)
  *   POOL_MODE, SSLMODE, AUTH_TYPE, TLS_NEGOTIATION, SERVER_PROTOCOL: the
  *   enums above
  */
@@ -45,6 +46,7 @@ enum auth_type { AUTH_TYPE_ANY, AUTH_TYPE_TRUST, AUTH_TYPE_PLAIN, AUTH_TYPE_MD5,
 #define SETTING_FIELD_TIME      usec_t
 #define SETTING_FIELD_TEXT      char *
 #define SETTING_FIELD_FILE      char *
+#define SETTING_FIELD_LDAP      char *
 #define SETTING_FIELD_POOL_MODE enum pool_mode
 #define SETTING_FIELD_SSLMODE   enum sslmode
 #define SETTING_FIELD_AUTH_TYPE enum auth_type
@@ -89,7 +91,9 @@ const char *settings_nearest(const char *name);
 bool settings_set(struct settings *settings, const struct setting *setting, const char *text,
                   const char **ret_expected) MUST_CHECK;
 
-/* The value as SHOW CONFIG prints it. Returns false for an unset one (NULL). */
+/*
+ * The value as SHOW CONFIG prints it, without a password. Returns false for an unset one (NULL).
+ */
 bool settings_print(const struct settings *settings, const struct setting *setting,
                     struct buffer *ret_text) MUST_CHECK;
 

@@ -27,7 +27,7 @@ struct pooler *pooler_create(const struct options *options, struct tls_setup *tl
 /* Serves until a signal or the console ends it. */
 void pooler_run(struct pooler *pooler);
 
-/* Closes and frees everything. */
+/* Closes and frees everything. Ends the process if a thread hangs in a library. */
 void pooler_destroy(struct pooler *pooler);
 
 #endif

@@ -57,6 +57,7 @@ struct user {
     unsigned server_count, client_count;
     bool has_learned_keys;
     struct scram_keys learned_keys; /* from a client that logged in against a stored verifier */
+    struct secret received;         /* owns; clear text that PAM or LDAP took from him last */
     UT_hash_handle hh;              /* member of pools->users */
 };
 

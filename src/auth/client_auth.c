@@ -8,6 +8,7 @@
  */
 #include "auth/client_auth.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -19,7 +20,14 @@
 #include "base/random.h"
 #include "wire/message.h"
 
-enum step { STEP_BEGIN, STEP_PASSWORD, STEP_SCRAM_FIRST, STEP_SCRAM_FINAL, STEP_OVER };
+enum step {
+    STEP_BEGIN,
+    STEP_PASSWORD,
+    STEP_SCRAM_FIRST,
+    STEP_SCRAM_FINAL,
+    STEP_OUTSIDE, /* waits for client_auth_answer() */
+    STEP_OVER,
+};
 
 struct client_auth {
     enum auth_method method;
@@ -32,8 +40,10 @@ struct client_auth {
     struct scram_key_cache *key_cache; /* borrows */
     uint8_t md5_salt[MD5_SALT_SIZE];
     struct scram_server scram;
+    struct secret received; /* owns; under PAM and LDAP */
     bool accepted;
     const char *problem; /* for the log */
+    char outside_problem[256];
 };
 
 struct client_auth *client_auth_create(enum auth_method method, const char *user, bool known,
@@ -62,6 +72,7 @@ void client_auth_destroy(struct client_auth *auth)
         return;
     scram_server_release(&auth->scram);
     secret_release(&auth->stored);
+    secret_release(&auth->received);
     free(auth->user);
     OPENSSL_cleanse(auth, sizeof(*auth));
     free(auth);
@@ -155,6 +166,8 @@ enum auth_verdict client_auth_begin(struct client_auth *auth, struct buffer *ret
             return accept(auth);
         return refuse(auth, "certificate authentication failed", "no such user", ret_failure);
     case AUTH_PLAIN:
+    case AUTH_PAM:
+    case AUTH_LDAP:
         message_write_authentication(ret_bytes, 3, NULL, 0);
         auth->step = STEP_PASSWORD;
         break;
@@ -232,21 +245,55 @@ static const char *check_md5(const struct client_auth *auth, const char *respons
     return right ? NULL : no_match;
 }
 
+static const char *password_failure(const struct client_auth *auth)
+{
+    if (auth->method == AUTH_PAM)
+        return "PAM authentication failed";
+    return auth->method == AUTH_LDAP ? "LDAP authentication failed"
+                                     : "password authentication failed";
+}
+
 static enum auth_verdict check_password(struct client_auth *auth, const uint8_t *body, size_t size,
                                         struct failure *ret_failure)
 {
     const char *password = (const char *) body;
     const char *problem;
     if (size == 0 || memchr(body, '\0', size) != body + size - 1)
-        return refuse(auth, "password authentication failed", "malformed password message",
-                      ret_failure);
+        return refuse(auth, password_failure(auth), "malformed password message", ret_failure);
     if (size == 1)
         return refuse(auth, "empty password returned by client", NULL, ret_failure);
+    if (auth_method_is_outside(auth->method)) {
+        secret_set(&auth->received, body, size - 1);
+        auth->step = STEP_OUTSIDE;
+        return AUTH_PENDING;
+    }
     problem = auth->method == AUTH_PLAIN ? check_plain(auth, password, size - 1)
                                          : check_md5(auth, password, size - 1);
     if (problem == NULL)
         return accept(auth);
-    return refuse(auth, "password authentication failed", problem, ret_failure);
+    return refuse(auth, password_failure(auth), problem, ret_failure);
+}
+
+/* ---- PAM and LDAP ---- */
+
+bool auth_method_is_outside(enum auth_method method)
+{
+    return method == AUTH_PAM || method == AUTH_LDAP;
+}
+
+const struct secret *client_auth_received(const struct client_auth *auth)
+{
+    return auth->received.bytes != NULL ? &auth->received : NULL;
+}
+
+enum auth_verdict client_auth_answer(struct client_auth *auth, bool right, const char *problem,
+                                     struct failure *ret_failure)
+{
+    if (auth->step == STEP_OUTSIDE && right)
+        return accept(auth);
+    secret_release(&auth->received);
+    snprintf(auth->outside_problem, sizeof(auth->outside_problem), "%s", problem);
+    return refuse(auth, password_failure(auth), auth->outside_problem, ret_failure);
 }
 
 /* ---- SCRAM ---- */
@@ -317,6 +364,7 @@ enum auth_verdict client_auth_respond(struct client_auth *auth, const uint8_t *b
     case STEP_SCRAM_FINAL:
         return check_scram_final(auth, body, size, ret_bytes, ret_failure);
     case STEP_BEGIN:
+    case STEP_OUTSIDE:
     case STEP_OVER:
         break;
     }

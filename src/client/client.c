@@ -261,10 +261,12 @@ void client_end(struct client *client, const char *message)
 
 /* ---- all of them ---- */
 
-struct clients *clients_create(struct pools *pools, const struct clients_ops *ops, void *owner)
+struct clients *clients_create(struct pools *pools, struct offload *offload,
+                               const struct clients_ops *ops, void *owner)
 {
     struct clients *clients = memory_new(sizeof(*clients));
     clients->pools = pools;
+    clients->offload = offload;
     clients->ops = ops;
     clients->owner = owner;
     return clients;

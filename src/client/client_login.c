@@ -23,7 +23,7 @@
 #include "net/tls.h"
 #include "wire/message.h"
 
-/* Bytes kept from a client that waits for the welcome and talks already. */
+/* Bytes kept from a client that waits for the check or the welcome and talks already. */
 #define EARLY_BYTES_MAX (64 * 1024)
 
 void client_login_destroy(struct client_login *login)
@@ -33,6 +33,8 @@ void client_login_destroy(struct client_login *login)
     collector_release(&login->incoming);
     client_auth_destroy(login->auth);
     auth_query_release(&login->query);
+    outside_check_end(login->check);
+    ldap_options_destroy(login->ldap);
     free(login);
 }
 
@@ -178,6 +180,43 @@ void client_refuse(struct client *client, const char *message, const char *probl
     client_close(client, message, message);
 }
 
+static void on_outside_answer(struct outside_check *check)
+{
+    struct client *client = check->owner;
+    struct buffer nothing = {0};
+    struct failure failure = {0};
+    enum auth_verdict verdict =
+        client_auth_answer(client->login->auth, check->right, check->problem, &failure);
+    if (verdict == AUTH_ACCEPTED && !client_take_user(client, &failure))
+        client_close(client, failure.message, failure.message);
+    else
+        client_handle_verdict(client, verdict, &nothing, &failure);
+}
+
+/* Asks PAM or LDAP beside the loop. It goes on with the answer, or with the login's deadline. */
+static void ask_outside(struct client *client)
+{
+    struct client_login *login = client->login;
+    char host[ADDRESS_TEXT_SIZE];
+    struct outside_question question = {.method = login->ldap != NULL ? AUTH_LDAP : AUTH_PAM,
+                                        .user = client->user_name,
+                                        .host = host,
+                                        .password = client_auth_received(login->auth),
+                                        .ldap = login->ldap};
+    address_print_host(&client->connection.peer, host, sizeof(host));
+    login->ldap = NULL;
+    login->stage = LOGIN_CHECKING;
+    login->check = outside_check_begin(client->clients->offload, &question, on_outside_answer,
+                                       client);
+    if (login->check == NULL) {
+        struct buffer nothing = {0};
+        struct failure failure = {0};
+        enum auth_verdict refused = client_auth_answer(
+            login->auth, false, "no thread or no place in the queue", &failure);
+        client_handle_verdict(client, refused, &nothing, &failure);
+    }
+}
+
 void client_handle_verdict(struct client *client, enum auth_verdict verdict,
                            struct buffer *answer, const struct failure *failure)
 {
@@ -191,6 +230,8 @@ void client_handle_verdict(struct client *client, enum auth_verdict verdict,
         client_refuse(client, failure->message, client_auth_problem(client->login->auth));
     } else if (verdict == AUTH_ACCEPTED) {
         client_authenticated(client);
+    } else if (verdict == AUTH_PENDING) {
+        ask_outside(client);
     }
 }
 
@@ -242,6 +283,7 @@ static void handle_bytes(struct client *client)
             more = handle_authentication_bytes(client);
             break;
         case LOGIN_ASKING:
+        case LOGIN_CHECKING:
         case LOGIN_WELCOME:
             (void) collector_rest(&client->login->incoming, &size);
             if (size > EARLY_BYTES_MAX)
@@ -294,6 +336,9 @@ static void join_pool(struct client *client, struct pool *pool)
     if (client->login->query.answer == AUTH_ANSWER_USER && pool->user == client->user &&
         client->login->query.user_name != NULL)
         secret_copy(&pool->fetched, &client->login->query.secret);
+    const struct secret *received = client_auth_received(client->login->auth);
+    if (received != NULL && pool->database->config->user == NULL && !pool->database->console)
+        secret_copy(&client->user->received, received);
     client->pool = pool;
     pool_add_client(pool, &client->member);
     client->in_pool = true;
@@ -337,6 +382,10 @@ void client_authenticated(struct client *client)
     if (client->console_role != CONSOLE_NONE) {
         join_pool(client, pools->console);
         client_welcome(client);
+        return;
+    }
+    if (database != NULL && database->console) {
+        client_close(client, "not allowed", "not allowed");
         return;
     }
     if (database == NULL) {

@@ -15,6 +15,7 @@
 
 #include <utlist.h>
 
+#include "auth/ldap_auth.h"
 #include "base/intern.h"
 #include "base/memory.h"
 #include "base/text.h"
@@ -249,6 +250,45 @@ static bool count_user(struct client *client, bool exempt, struct failure *ret_f
     return true;
 }
 
+/* Limits do not keep an administrator from the console. */
+static bool is_exempt(const struct client *client)
+{
+    return client->database != NULL && client->database->console &&
+           client->console_role == CONSOLE_ADMIN;
+}
+
+/* Does auth_type leave it to PAM or LDAP, whoever the client is? */
+static bool all_are_outside(void)
+{
+    enum auth_type type = settings_current()->auth_type;
+    return type == AUTH_TYPE_PAM || type == AUTH_TYPE_LDAP;
+}
+
+/*
+ * PAM or LDAP knows the users, whoever asks. There is no struct user before the password is right,
+ * so that names that were only tried do not pile up.
+ */
+static bool find_outside_user(struct client *client, struct failure *ret_failure)
+{
+    const struct database *database = client->database;
+    if (database != NULL && !database->console && auth_query_user(database) != NULL) {
+        log_error(&client->subject, "auth_type %s cannot be used together with auth_user",
+                  settings_current()->auth_type == AUTH_TYPE_PAM ? "pam" : "ldap");
+        failure_set(ret_failure, "bouncer config error");
+        return false;
+    }
+    client->user = pools_find_user(client->clients->pools, client->user_name);
+    return true;
+}
+
+bool client_take_user(struct client *client, struct failure *ret_failure)
+{
+    if (client->user != NULL)
+        return true;
+    client->user = pools_get_user(client->clients->pools, client->user_name);
+    return count_user(client, is_exempt(client), ret_failure);
+}
+
 /* A user is known if he has an entry in auth_file, or where the entry decides who he is. */
 static bool find_user(struct client *client, struct failure *ret_failure)
 {
@@ -276,6 +316,8 @@ static bool find_user(struct client *client, struct failure *ret_failure)
         client->user = pools_get_user(pools, name);
         return true;
     }
+    if (all_are_outside())
+        return find_outside_user(client, ret_failure);
     if (config_find_secret(config_current(), name) != NULL)
         client->user = pools_get_user(pools, name);
     else
@@ -335,6 +377,7 @@ static char *os_user_of(const struct client *client)
 struct demand {
     enum auth_method method;
     const struct ident_map *map; /* borrows; NULL: the names must be the same */
+    const char *ldap_options;    /* borrows; of AUTH_LDAP */
 };
 
 static void refuse_for_map(struct client *client, const char *message, const char *problem,
@@ -403,6 +446,7 @@ static bool demand_by_rule(struct client *client, struct demand *ret_demand)
     static const enum auth_method methods[] = {
         [HBA_TRUST] = AUTH_TRUST, [HBA_MD5] = AUTH_MD5,   [HBA_PASSWORD] = AUTH_PLAIN,
         [HBA_PEER] = AUTH_PEER,   [HBA_CERT] = AUTH_CERT, [HBA_SCRAM] = AUTH_SCRAM,
+        [HBA_LDAP] = AUTH_LDAP,
     };
     const struct hba_rule *rule = find_rule(client);
     char problem[80];
@@ -412,14 +456,16 @@ static bool demand_by_rule(struct client *client, struct demand *ret_demand)
         return false;
     }
     snprintf(problem, sizeof(problem), "by line %u of auth_hba_file", rule->line);
-    if (rule->method == HBA_REJECT || rule->method == HBA_LDAP) {
+    if (rule->method == HBA_REJECT || (rule->method == HBA_LDAP && !ldap_is_supported())) {
         client_refuse(client,
                       rule->method == HBA_REJECT ? "login rejected"
                                                  : "ldap is not supported by this build",
                       problem);
         return false;
     }
-    *ret_demand = (struct demand){.method = methods[rule->method], .map = rule->map};
+    *ret_demand = (struct demand){.method = methods[rule->method],
+                                  .map = rule->map,
+                                  .ldap_options = rule->ldap_options};
     return true;
 }
 
@@ -445,18 +491,41 @@ static bool find_demand(struct client *client, struct demand *ret_demand)
         break;
     case AUTH_TYPE_HBA:
         return demand_by_rule(client, ret_demand);
-    case AUTH_TYPE_SCRAM:
     case AUTH_TYPE_LDAP:
+        ret_demand->method = AUTH_LDAP;
+        ret_demand->ldap_options = settings_current()->auth_ldap_options;
+        break;
     case AUTH_TYPE_PAM:
-        break; /* the last two are refused when the configuration is loaded */
+        ret_demand->method = AUTH_PAM;
+        break;
+    case AUTH_TYPE_SCRAM:
+        break;
     }
     return true;
 }
 
-static bool check_connection(struct client *client, const struct demand *demand)
+/* Kept with the login, so that a reload in mid login changes nothing. */
+static bool take_ldap_options(struct client *client, const char *text)
+{
+    char *error = NULL;
+    if (text == NULL || text[0] == '\0') {
+        client_refuse(client, "auth_ldap_options is null", NULL);
+        return false;
+    }
+    client->login->ldap = ldap_options_parse(text, &error);
+    if (client->login->ldap == NULL) /* they were good when the configuration was loaded */
+        client_refuse(client, "LDAP authentication failed", error);
+    free(error);
+    return client->state == CLIENT_LOGIN;
+}
+
+/* What can be settled before the first message; returns false after refusing the client. */
+static bool prepare(struct client *client, const struct demand *demand)
 {
     if (demand->method == AUTH_PEER)
         return check_peer(client, demand->map);
+    if (demand->method == AUTH_LDAP)
+        return take_ldap_options(client, demand->ldap_options);
     return demand->method != AUTH_CERT || check_certificate(client, demand->map);
 }
 
@@ -480,7 +549,7 @@ static void begin_authentication(struct client *client)
 
     if (client->console_role == CONSOLE_ADMIN && is_own_unix_client(client))
         log_info(&client->subject, "pgbouncer access from unix socket");
-    else if (!find_demand(client, &demand) || !check_connection(client, &demand))
+    else if (!find_demand(client, &demand) || !prepare(client, &demand))
         return;
     client->login->auth = client_auth_create(
         demand.method, client->user_name, client->user != NULL, secret != NULL ? secret : &none,
@@ -499,13 +568,6 @@ static void log_login_attempt(const struct client *client)
              client->database_name, client->user_name, tls[0] != '\0' ? tls : "no");
 }
 
-/* Limits do not keep an administrator from the console. */
-static bool is_exempt(const struct client *client)
-{
-    return client->database != NULL && client->database->console &&
-           client->console_role == CONSOLE_ADMIN;
-}
-
 /* What is left when it is known who the user is: up to the first authentication request. */
 static bool admit_user(struct client *client, struct failure *ret_failure)
 {
@@ -513,7 +575,8 @@ static bool admit_user(struct client *client, struct failure *ret_failure)
         return false;
     if (settings_current()->log_connections)
         log_login_attempt(client);
-    if (client->database != NULL && client->database->console && client->user != NULL &&
+    bool may_be_known = client->user != NULL || all_are_outside();
+    if (client->database != NULL && client->database->console && may_be_known &&
         client->console_role == CONSOLE_NONE) {
         failure_set(ret_failure, "not allowed");
         return false;

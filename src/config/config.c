@@ -3,6 +3,8 @@
  *
  * SPDX-License-Identifier: ISC
  */
+#include "config.h"
+
 #include "config/config.h"
 
 #include <errno.h>
@@ -16,6 +18,7 @@
 #include "config/ident.h"
 #include "config/file.h"
 #include "config/ini.h"
+#include "config/ldap_options.h"
 #include "config/report.h"
 
 static struct config *current;
@@ -110,11 +113,6 @@ static void check_range(struct load *load, const char *name, int value, int leas
                      most);
 }
 
-static void refuse(struct load *load, const char *name, const char *what)
-{
-    report_error(load->report, place_of(load, name), "%s: %s is not supported yet", name, what);
-}
-
 /* Without these anybody could make a certificate that names anybody. */
 static void check_certificates_can_count(struct load *load)
 {
@@ -125,6 +123,39 @@ static void check_certificates_can_count(struct load *load)
     else if (settings->client_tls_ca_file[0] == '\0')
         report_error(load->report, place_of(load, "auth_type"),
                      "auth_type=cert requires client_tls_ca_file");
+}
+
+static void check_ldap_options(struct load *load)
+{
+    const char *text = load->config->settings.auth_ldap_options;
+    char *error = NULL;
+    if (text != NULL && text[0] != '\0')
+        ldap_options_destroy(ldap_options_parse(text, &error));
+    else if (load->config->settings.auth_type == AUTH_TYPE_LDAP)
+        report_warning(load->report, place_of(load, "auth_type"),
+                       "auth_type is ldap and auth_ldap_options is not set: nobody can log in");
+    if (error != NULL)
+        report_error(load->report, place_of(load, "auth_ldap_options"), "auth_ldap_options: %s",
+                     error);
+    free(error);
+}
+
+/* The methods that need a library which this build may not have. */
+static void check_outside_methods(struct load *load)
+{
+#ifndef HAVE_LIBPAM
+    if (load->config->settings.auth_type == AUTH_TYPE_PAM)
+        report_error(load->report, place_of(load, "auth_type"),
+                     "auth_type: pam is not supported by this build; it was made without PAM "
+                     "(package libpam0g-dev)");
+#endif
+#ifndef HAVE_LIBLDAP
+    if (load->config->settings.auth_type == AUTH_TYPE_LDAP)
+        report_error(load->report, place_of(load, "auth_type"),
+                     "auth_type: ldap is not supported by this build; it was made without LDAP "
+                     "(package libldap-dev)");
+#endif
+    check_ldap_options(load);
 }
 
 static void check_values(struct load *load)
@@ -139,8 +170,7 @@ static void check_values(struct load *load)
                      "auth_dbname: the console \"%s\" cannot be asked", CONSOLE_DATABASE);
     if (settings->auth_type == AUTH_TYPE_CERT)
         check_certificates_can_count(load);
-    if (settings->auth_type == AUTH_TYPE_LDAP || settings->auth_type == AUTH_TYPE_PAM)
-        refuse(load, "auth_type", "ldap and pam");
+    check_outside_methods(load);
 }
 
 static void warn_of_settings_without_effect(struct load *load)

@@ -16,8 +16,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <openssl/crypto.h>
+
 #include "base/hash.h"
 #include "base/memory.h"
+#include "config/ldap_options.h"
 #include "config/names.h"
 #include "config/words.h"
 
@@ -304,14 +307,26 @@ static bool read_method(struct parser *parser, struct hba_rule *rule)
                           "ldap");
 }
 
+static bool read_ldap_options(struct parser *parser, struct hba_rule *rule)
+{
+    char *error = NULL;
+    rule->ldap_options = words_take_rest(&parser->words);
+    if (rule->ldap_options == NULL)
+        return expect(parser, "options of ldap");
+    ldap_options_destroy(ldap_options_parse(rule->ldap_options, &error));
+    if (error == NULL)
+        return true;
+    (void) complain(parser, "ldap", error);
+    free(error);
+    return false;
+}
+
 static bool read_options(struct parser *parser, struct hba_rule *rule)
 {
     struct words *words = &parser->words;
     const char *text;
-    if (rule->method == HBA_LDAP) {
-        rule->ldap_options = words_take_rest(words);
-        return rule->ldap_options != NULL || expect(parser, "options of ldap");
-    }
+    if (rule->method == HBA_LDAP)
+        return read_ldap_options(parser, rule);
     words_next(words);
     text = words_text(words);
     if (words_is_word(words) && strncmp(text, "map=", 4) == 0) {
@@ -329,6 +344,8 @@ static void release_entry(struct entry *entry)
 {
     names_release(&entry->databases);
     names_release(&entry->users);
+    if (entry->rule.ldap_options != NULL)
+        OPENSSL_cleanse(entry->rule.ldap_options, strlen(entry->rule.ldap_options));
     free(entry->rule.ldap_options);
 }
 

@@ -11,10 +11,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <openssl/crypto.h>
+
 #include "base/memory.h"
 #include "base/text.h"
+#include "config/ldap_options.h"
 
-enum { TYPE_BOOL, TYPE_INT, TYPE_OCTAL, TYPE_UINT, TYPE_TIME, TYPE_TEXT, TYPE_FILE, TYPE_POOL_MODE, TYPE_SSLMODE, TYPE_AUTH_TYPE, TYPE_TLS_NEGOTIATION, TYPE_SERVER_PROTOCOL, TYPE_COUNT };
+enum { TYPE_BOOL, TYPE_INT, TYPE_OCTAL, TYPE_UINT, TYPE_TIME, TYPE_TEXT, TYPE_FILE, TYPE_LDAP, TYPE_POOL_MODE, TYPE_SSLMODE, TYPE_AUTH_TYPE, TYPE_TLS_NEGOTIATION, TYPE_SERVER_PROTOCOL, TYPE_COUNT };
 
 const struct setting settings_table[] = {
 #define SETTING(name, type, default_text, when, state, doc)                                        \
@@ -141,6 +144,21 @@ static bool set_text(char **field, const char *text)
     return true;
 }
 
+static void wipe_text(char *text)
+{
+    if (text != NULL)
+        OPENSSL_cleanse(text, strlen(text));
+    free(text);
+}
+
+static bool set_secret_text(char **field, const char *text)
+{
+    char *copy = memory_copy_text(text);
+    wipe_text(*field);
+    *field = copy;
+    return true;
+}
+
 static bool set_word(void *field, int type, const char *text)
 {
     int found = find_word(type, text);
@@ -175,6 +193,8 @@ static bool set_value(void *field, int type, const char *text)
     case TYPE_TEXT:
     case TYPE_FILE:
         return set_text(field, text);
+    case TYPE_LDAP:
+        return set_secret_text(field, text);
     default:
         return words_of[type].words != NULL ? set_word(field, type, text)
                                             : set_number(field, type, text);
@@ -189,6 +209,7 @@ static const char *const expectations[] = {
     [TYPE_TIME] = "a number of seconds without a unit",
     [TYPE_TEXT] = "a text",
     [TYPE_FILE] = "a file name",
+    [TYPE_LDAP] = "a text",
     [TYPE_POOL_MODE] = "session, transaction or statement",
     [TYPE_SSLMODE] = "disable, allow, prefer, require, verify-ca or verify-full",
     [TYPE_TLS_NEGOTIATION] = "postgres or direct",
@@ -237,6 +258,11 @@ bool settings_print(const struct settings *settings, const struct setting *setti
             return false;
         print_text(ret_text, *(char *const *) field);
         break;
+    case TYPE_LDAP:
+        if (*(char *const *) field == NULL)
+            return false;
+        ldap_options_print(*(char *const *) field, ret_text);
+        break;
     default:
         if (words_of[setting->type].words != NULL)
             print_text(ret_text, words_of[setting->type].words[*(const int *) field]);
@@ -272,7 +298,7 @@ bool settings_differ(const struct settings *a, const struct settings *b, const c
 
 static bool is_owned_text(const struct setting *setting)
 {
-    return setting->type == TYPE_TEXT || setting->type == TYPE_FILE;
+    return setting->type == TYPE_TEXT || setting->type == TYPE_FILE || setting->type == TYPE_LDAP;
 }
 
 void settings_reset(struct settings *settings)
@@ -312,7 +338,9 @@ void settings_release(struct settings *settings)
 {
     for (size_t i = 0; i < settings_count; i++) {
         char **field = field_of(settings, &settings_table[i]);
-        if (is_owned_text(&settings_table[i]))
+        if (settings_table[i].type == TYPE_LDAP)
+            wipe_text(*field);
+        else if (is_owned_text(&settings_table[i]))
             free(*field);
     }
     *settings = (struct settings){0};

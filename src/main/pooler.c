@@ -14,6 +14,7 @@
 
 #include <event2/event.h>
 
+#include "auth/offload.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/memory.h"
@@ -35,6 +36,7 @@ struct pooler {
     struct options options;
     struct loop *loop;           /* owns */
     struct pools *pools;         /* owns */
+    struct offload *offload;     /* owns */
     struct clients *clients;     /* owns */
     struct cancels cancels;
     struct console console;
@@ -410,7 +412,8 @@ static void assemble(struct pooler *pooler, struct tls_setup *tls)
     pooler->pools = pools_create(pooler->loop, tls);
     if (pooler->pools == NULL)
         log_fatal("could not set up the pools");
-    pooler->clients = clients_create(pooler->pools, &clients_ops, pooler);
+    pooler->offload = offload_create(pooler->loop, OFFLOAD_THREADS, OFFLOAD_QUEUE);
+    pooler->clients = clients_create(pooler->pools, pooler->offload, &clients_ops, pooler);
     pooler->cancels.clients = pooler->clients;
     pooler->drain.task.run = on_servers_gone;
     pooler->console = (struct console){.pools = pooler->pools,
@@ -452,12 +455,14 @@ void pooler_run(struct pooler *pooler)
 
 void pooler_destroy(struct pooler *pooler)
 {
+    bool threads_are_gone;
     pidfile_remove(settings_current()->pidfile);
     listeners_destroy(pooler->listeners);
     pools_cancel_drain(pooler->pools, &pooler->drain);
     clients_close(pooler->clients);
     cancels_end_database(&pooler->cancels, NULL);
     pools_close(pooler->pools);
+    threads_are_gone = offload_destroy(pooler->offload);
     for (size_t i = 0; i < countof(pooler->signals); i++)
         event_free(pooler->signals[i]);
     farewell_close_all(pooler->loop);
@@ -470,4 +475,6 @@ void pooler_destroy(struct pooler *pooler)
     config_destroy(config_use(NULL));
     log_close();
     free(pooler);
+    if (!threads_are_gone)
+        _exit(0); /* PAM or LDAP hangs: that must not keep us, nor meet the end of its library */
 }

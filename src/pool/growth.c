@@ -193,6 +193,8 @@ static const struct secret *server_secret(const struct pool *pool)
     if (config->user != NULL && strcmp(config->user, pool->user->name) == 0 &&
         !secret_is_empty(&config->password))
         return &config->password;
+    if (config->user == NULL && !secret_is_empty(&pool->user->received))
+        return &pool->user->received;
     const struct secret *secret = config_find_secret(config_current(), pool->user->name);
     if (secret != NULL && !secret_is_empty(secret))
         return secret;

@@ -3,7 +3,8 @@
  *
  * Databases and users live as long as anybody needs them: a database until its line is gone or, if
  * it was made from "*", until nobody has used it for autodb_idle_timeout; a user for ever (their
- * number is bounded by the userlist, [users] and forced users). Pools live as long as their database.
+ * number is bounded by the userlist, [users], forced users and those whom PAM or LDAP let in). Pools
+ * live as long as their database.
  *
  * SPDX-License-Identifier: ISC
  */
@@ -344,12 +345,24 @@ void pools_bind(struct pools *pools, database_removed_fn *removed, void *argumen
     pools_refresh(pools);
 }
 
+/* Passwords that PAM or LDAP took are of no use, and no safer, once neither is asked any more. */
+static void forget_received(struct pools *pools)
+{
+    enum auth_type type = settings_current()->auth_type;
+    struct user *user, *next;
+    if (type == AUTH_TYPE_PAM || type == AUTH_TYPE_LDAP || type == AUTH_TYPE_HBA)
+        return;
+    HASH_ITER(hh, pools->users, user, next)
+        secret_release(&user->received);
+}
+
 void pools_refresh(struct pools *pools)
 {
     struct database *database, *next;
     struct pool *pool;
     HASH_ITER(hh, pools->databases, database, next)
         database_ensure_standing_pool(database);
+    forget_received(pools);
     DL_FOREACH(pools->all, pool) {
         pool_refresh(pool);
         pool_renew_deadlines(pool);
@@ -473,6 +486,7 @@ void pools_close(struct pools *pools)
     HASH_ITER(hh, pools->users, user, next_user) {
         HASH_DELETE(hh, pools->users, user);
         OPENSSL_cleanse(&user->learned_keys, sizeof(user->learned_keys));
+        secret_release(&user->received);
         intern_give_back(user->name);
         free(user);
     }

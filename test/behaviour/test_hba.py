@@ -186,9 +186,18 @@ def test_certificate_without_tls(start_rules):
 
 
 def test_ldap_without_ldap(start_rules):
-    rules = start_rules('host all all all ldap ldapserver=a ldapbinddn="cn=a, b # c"\n')
+    """Or with LDAP, and without its server."""
+    rules = start_rules('host all all all ldap ldapserver=127.0.0.1 ldapport=1 '
+                        'ldapbasedn="dc=a" ldapbinddn="cn=a, b # c"\n')
     assert rules.attempt()[1] in ("ldap is not supported by this build",
                                   "LDAP authentication failed")
+
+
+def test_ldap_options_are_checked(make_rules):
+    rules = make_rules("host all all all ldap ldapserver=127.0.0.1 ldapbindpasswd=hidden\n")
+    (error,) = refuses_to_start(rules)
+    assert "hba.conf:2: \"ldap\": ldapbasedn, ldapprefix or ldapsuffix is missing" in error
+    assert "hidden" not in rules.pooler.output()
 
 
 def test_libpq_logs_in(start_rules):

@@ -111,6 +111,63 @@ static void test_methods_without_a_password_need_a_known_user(void **state UNUSE
     }
 }
 
+/* ---- PAM and LDAP ---- */
+
+static const struct {
+    enum auth_method method;
+    const char *failure;
+} outside[] = {{AUTH_PAM, "PAM authentication failed"}, {AUTH_LDAP, "LDAP authentication failed"}};
+
+static void test_outside_decides(void **state UNUSED)
+{
+    for (size_t i = 0; i < countof(outside); i++) {
+        assert_true(auth_method_is_outside(outside[i].method));
+        assert_int_equal(begin_as("bob", outside[i].method, false, NULL), AUTH_CONTINUE);
+        assert_int_equal(sent.size, 9); /* AuthenticationCleartextPassword */
+        assert_null(client_auth_received(auth));
+        assert_int_equal(respond_text("bob-pw"), AUTH_PENDING);
+        assert_int_equal(sent.size, 0);
+        assert_string_equal(client_auth_received(auth)->bytes, "bob-pw");
+        assert_int_equal(client_auth_answer(auth, true, "", &failure), AUTH_ACCEPTED);
+        assert_string_equal(client_auth_received(auth)->bytes, "bob-pw");
+        assert_null(client_auth_learned_keys(auth));
+
+        /* What is stored here does not matter. */
+        assert_int_equal(begin(outside[i].method, "bob-pw"), AUTH_CONTINUE);
+        assert_int_equal(respond_text("bob-pw"), AUTH_PENDING);
+        expect_refused(client_auth_answer(auth, false, "no such entry", &failure),
+                       outside[i].failure);
+        assert_string_equal(client_auth_problem(auth), "no such entry");
+        assert_null(client_auth_received(auth));
+    }
+    assert_false(auth_method_is_outside(AUTH_PLAIN));
+}
+
+static void test_outside_is_not_asked_in_vain(void **state UNUSED)
+{
+    for (size_t i = 0; i < countof(outside); i++) {
+        assert_int_equal(begin(outside[i].method, NULL), AUTH_CONTINUE);
+        expect_refused(respond_text(""), "empty password returned by client");
+        assert_int_equal(begin(outside[i].method, NULL), AUTH_CONTINUE);
+        expect_refused(respond("", 0), outside[i].failure);
+        assert_int_equal(begin(outside[i].method, NULL), AUTH_CONTINUE);
+        expect_refused(respond("bob", 3), outside[i].failure);
+        assert_int_equal(begin(outside[i].method, NULL), AUTH_CONTINUE);
+        expect_refused(respond("\0bob", 5), outside[i].failure);
+        assert_null(client_auth_received(auth));
+        /* An answer that nobody waits for lets nobody in. */
+        expect_refused(client_auth_answer(auth, true, "", &failure), outside[i].failure);
+    }
+}
+
+static void test_second_password_while_one_is_checked(void **state UNUSED)
+{
+    assert_int_equal(begin(AUTH_PAM, NULL), AUTH_CONTINUE);
+    assert_int_equal(respond_text("bob-pw"), AUTH_PENDING);
+    expect_refused(respond_text("bob-pw"), "bad packet");
+    expect_refused(client_auth_answer(auth, true, "", &failure), "PAM authentication failed");
+}
+
 static void test_destroy_of_nothing(void **state UNUSED)
 {
     client_auth_destroy(NULL);
@@ -566,6 +623,10 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_any_and_trust_ask_nothing, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_methods_without_a_password_need_a_known_user, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(test_outside_decides, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_outside_is_not_asked_in_vain, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_second_password_while_one_is_checked, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(test_destroy_of_nothing, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_plain_password_fits_every_secret, set_up, tear_down),

@@ -3,6 +3,8 @@
  *
  * SPDX-License-Identifier: ISC
  */
+#include "config.h"
+
 #include "config/config.h"
 
 #include "fixture.h"
@@ -212,8 +214,16 @@ static void test_bad_settings(void **state UNUSED)
          "main.ini:2: auth_type=cert requires client_tls_sslmode=SSLMODE_VERIFY_FULL"},
         {"auth_type = cert\nclient_tls_sslmode = verify-full",
          "main.ini:2: auth_type=cert requires client_tls_ca_file"},
-        {"auth_type = ldap", "main.ini:2: auth_type: ldap and pam is not supported yet"},
-        {"auth_type = PAM", "main.ini:2: auth_type: ldap and pam is not supported yet"},
+        {"auth_ldap_options = ldapserver=a",
+         "main.ini:2: auth_ldap_options: ldapbasedn, ldapprefix or ldapsuffix is missing"},
+#ifndef HAVE_LIBLDAP
+        {"auth_type = ldap", "main.ini:2: auth_type: ldap is not supported by this build; it was "
+                             "made without LDAP (package libldap-dev)"},
+#endif
+#ifndef HAVE_LIBPAM
+        {"auth_type = pam", "main.ini:2: auth_type: pam is not supported by this build; it was made "
+                            "without PAM (package libpam0g-dev)"},
+#endif
         {"[databases]\napp = word",
          "main.ini:3: \"app\": syntax error in connection string: expected key=value"},
         {"[users]\nbob = x=1", "main.ini:3: \"bob\": unrecognized user parameter: x"},

@@ -221,12 +221,10 @@ static void test_methods(void **state UNUSED)
         {"local all all md5 map=m1", HBA_MD5, "m1", NULL},
         {"hostssl all all all cert map=m1\r", HBA_CERT, "m1", NULL},
         {"hostssl all all 10.0.0.0 255.0.0.0 cert", HBA_CERT, NULL, NULL},
-        {"local all all ldap", HBA_LDAP, NULL, ""},
-        {"local all all ldap  ldapserver=a, ldapport=1 \t# x", HBA_LDAP, NULL,
-         "ldapserver=a, ldapport=1"},
-        {"local all all ldap ldapbinddn=\"cn=a # b, c\" x=y\r", HBA_LDAP, NULL,
-         "ldapbinddn=\"cn=a # b, c\" x=y"},
-        {"local all all ldap map=m1", HBA_LDAP, NULL, "map=m1"},
+        {"local all all ldap  ldapserver=a, ldapprefix=x \t# x", HBA_LDAP, NULL,
+         "ldapserver=a, ldapprefix=x"},
+        {"local all all ldap ldapurl=ldap://a/b ldapbinddn=\"cn=a # b, c\"\r", HBA_LDAP, NULL,
+         "ldapurl=ldap://a/b ldapbinddn=\"cn=a # b, c\""},
     };
 
     static const char maps[] = "m1 a b\n\"m 2\" c d\n";
@@ -460,6 +458,9 @@ static void test_broken_lines(void **state UNUSED)
         {"hostssl all all all cert clientcert=1",
          "\"clientcert=1\" is out of place: expected map=NAME or the end of the line"},
         {"local all all ldap \"x", "a quote that is not closed: expected options of ldap"},
+        {"local all all ldap", "\"ldap\": ldapserver or ldapurl is missing"},
+        {"local all all ldap map=m1", "\"ldap\": unknown LDAP option: map"},
+        {"local all all ldap ldapserver=a", "\"ldap\": ldapbasedn, ldapprefix or ldapsuffix is"},
     };
 
     static const char map[] = "m1 a b\n";
