@@ -59,6 +59,13 @@ struct client_auth *client_auth_create(enum auth_method method, const char *user
                                        const struct secret *stored, uint32_t iterations,
                                        struct scram_key_cache *key_cache) MUST_CHECK;
 
+/*
+ * A second secret of the user that is as good as the first (copied): while a password is being
+ * changed. Of two verifiers with different salts only the first can be used, as one salt must be
+ * told before the password is seen. Before client_auth_begin().
+ */
+void client_auth_add_secret(struct client_auth *auth, const struct secret *other);
+
 /* The client speaks by TLS: offers SCRAM-SHA-256-PLUS too. Before client_auth_begin(). */
 void client_auth_bind(struct client_auth *auth, const struct scram_binding *binding);
 

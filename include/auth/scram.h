@@ -83,6 +83,9 @@ struct scram_server {
     struct buffer gs2_header, client_first_bare, server_first; /* own */
     char *nonce;                  /* owns; client's and server's part, from the first message on */
     char *own_nonce;              /* owns; ours, random unless a test has set it */
+    bool has_other;               /* a second password with the same salt is right, too */
+    uint8_t other_stored_key[SCRAM_KEY_SIZE], other_server_key[SCRAM_KEY_SIZE];
+    bool other_was_right;
     struct scram_keys learned;    /* client_key filled by a good final message */
 };
 

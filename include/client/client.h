@@ -20,6 +20,7 @@
 #include "base/clock.h"
 #include "base/compiler.h"
 #include "base/hash.h"
+#include "auth/failed_logins.h"
 #include "base/log.h"
 #include "net/connection.h"
 #include "net/deadline.h"
@@ -100,6 +101,7 @@ struct clients {
     struct pools *pools;           /* borrows */
     struct offload *offload;       /* borrows until clients_close(); checks passwords beside the loop */
     const struct clients_ops *ops; /* borrows */
+    struct failed_logins *failed_logins; /* owns */
     struct client *logging_in;     /* in the order of accept */
     struct client *canceling;
     struct client *keys; /* hash by cancel key */

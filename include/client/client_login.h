@@ -15,6 +15,7 @@
 enum login_stage {
     LOGIN_STARTUP,       /* waits for a startup packet */
     LOGIN_ASKING,        /* waits for the answer of auth_query */
+    LOGIN_DELAYED,       /* waits because the last ones like it have failed (auth_delay_max) */
     LOGIN_AUTHENTICATING,
     LOGIN_CHECKING,      /* PAM or LDAP is asked about the password */
     LOGIN_WELCOME,       /* authenticated; waits for the pool's first server login */
@@ -25,6 +26,7 @@ struct client_login {
     struct collector incoming; /* owns */
     struct client_auth *auth;  /* owns */
     struct auth_request query; /* of a user who is not in auth_file */
+    struct deadline delay;     /* of LOGIN_DELAYED */
     struct outside_check *check; /* owns; NULL unless PAM or LDAP was asked */
     struct ldap_options *ldap;   /* owns until the check has them; NULL without LDAP */
     enum login_stage stage;

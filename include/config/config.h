@@ -80,7 +80,8 @@ struct config_peer {
 /* One entry of auth_file. */
 struct config_secret {
     char *name;
-    struct secret secret;
+    struct secret secret; /* of the last line */
+    struct secret older;  /* of the line before, while a password is being changed; or unset */
     UT_hash_handle hh;
 };
 
@@ -147,6 +148,9 @@ bool config_set(const char *name, const char *value) MUST_CHECK;
 const struct config_database *config_find_database(const struct config *config, const char *name);
 const struct config_user *config_find_user(const struct config *config, const char *name);
 const struct secret *config_find_secret(const struct config *config, const char *name);
+
+/* The user's other secret, where auth_file has two lines for him. */
+const struct secret *config_find_older_secret(const struct config *config, const char *name);
 
 /* True if the two entries lead to different servers or sessions, so that open servers must go. */
 bool config_database_needs_reconnect(const struct config_database *a, const struct config_database *b);

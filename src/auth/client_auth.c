@@ -29,13 +29,18 @@ enum step {
     STEP_OVER,
 };
 
+/* A secret by which the user may prove himself. */
+struct candidate {
+    struct secret secret; /* owns */
+    enum secret_kind kind;
+};
+
 struct client_auth {
     enum auth_method method;
     enum step step;
     char *user; /* owns */
     bool known;
-    struct secret stored; /* owns */
-    enum secret_kind kind;
+    struct candidate first, second;
     uint32_t iterations;
     struct scram_key_cache *key_cache; /* borrows */
     uint8_t md5_salt[MD5_SALT_SIZE];
@@ -53,12 +58,20 @@ struct client_auth *client_auth_create(enum auth_method method, const char *user
     struct client_auth *auth = memory_new(sizeof(*auth));
     auth->user = memory_copy_text(user);
     auth->known = known;
-    secret_copy(&auth->stored, stored);
-    auth->kind = known ? secret_kind_of(stored) : SECRET_NONE;
-    auth->method = method == AUTH_MD5 && auth->kind == SECRET_SCRAM ? AUTH_SCRAM : method;
+    secret_copy(&auth->first.secret, stored);
+    auth->first.kind = known ? secret_kind_of(stored) : SECRET_NONE;
+    auth->method = method == AUTH_MD5 && auth->first.kind == SECRET_SCRAM ? AUTH_SCRAM : method;
     auth->iterations = iterations;
     auth->key_cache = key_cache;
     return auth;
+}
+
+void client_auth_add_secret(struct client_auth *auth, const struct secret *other)
+{
+    if (!auth->known)
+        return;
+    secret_copy(&auth->second.secret, other);
+    auth->second.kind = secret_kind_of(other);
 }
 
 void client_auth_bind(struct client_auth *auth, const struct scram_binding *binding)
@@ -71,7 +84,8 @@ void client_auth_destroy(struct client_auth *auth)
     if (auth == NULL)
         return;
     scram_server_release(&auth->scram);
-    secret_release(&auth->stored);
+    secret_release(&auth->first.secret);
+    secret_release(&auth->second.secret);
     secret_release(&auth->received);
     free(auth->user);
     OPENSSL_cleanse(auth, sizeof(*auth));
@@ -85,7 +99,8 @@ const char *client_auth_problem(const struct client_auth *auth)
 
 const struct scram_keys *client_auth_learned_keys(const struct client_auth *auth)
 {
-    bool learned = auth->accepted && auth->method == AUTH_SCRAM && auth->kind == SECRET_SCRAM;
+    bool learned = auth->accepted && auth->method == AUTH_SCRAM && auth->first.kind == SECRET_SCRAM &&
+                   !auth->scram.other_was_right;
     return learned ? &auth->scram.learned : NULL;
 }
 
@@ -107,33 +122,74 @@ static enum auth_verdict accept(struct client_auth *auth)
 
 /* ---- the first request ---- */
 
-/* The keys that stand behind a plain password: the verifier that is made of it on the fly. */
-static void derive_verifier(struct client_auth *auth)
+/* The keys that stand behind a plain password, with the salt of the verifier. */
+static void derive_keys(struct client_auth *auth, const struct secret *password,
+                        uint8_t ret_stored_key[SCRAM_KEY_SIZE],
+                        uint8_t ret_server_key[SCRAM_KEY_SIZE])
 {
-    struct scram_verifier *verifier = &auth->scram.verifier;
+    const struct scram_verifier *verifier = &auth->scram.verifier;
     struct scram_keys keys;
-    scram_key_cache_derive(auth->key_cache, &auth->stored, verifier->salt, verifier->salt_size,
+    scram_key_cache_derive(auth->key_cache, password, verifier->salt, verifier->salt_size,
                            verifier->iterations, &keys);
-    scram_stored_key(keys.client_key, verifier->stored_key);
-    memcpy(verifier->server_key, keys.server_key, SCRAM_KEY_SIZE);
+    scram_stored_key(keys.client_key, ret_stored_key);
+    memcpy(ret_server_key, keys.server_key, SCRAM_KEY_SIZE);
     OPENSSL_cleanse(&keys, sizeof(keys));
 }
 
-static void prepare_verifier(struct client_auth *auth)
+static void prepare_first(struct client_auth *auth)
 {
     struct scram_verifier *verifier = &auth->scram.verifier;
-    if (auth->kind == SECRET_SCRAM && secret_read_verifier(&auth->stored, verifier))
+    if (auth->first.kind == SECRET_SCRAM && secret_read_verifier(&auth->first.secret, verifier))
         return;
     verifier->iterations = auth->iterations;
     verifier->salt_size = SCRAM_SALT_SIZE;
     scram_key_cache_salt(auth->key_cache, auth->user, verifier->salt);
-    if (auth->kind == SECRET_PLAIN) {
-        derive_verifier(auth);
+    if (auth->first.kind == SECRET_PLAIN) {
+        derive_keys(auth, &auth->first.secret, verifier->stored_key, verifier->server_key);
         return;
     }
     random_bytes(verifier->stored_key, SCRAM_KEY_SIZE);
     random_bytes(verifier->server_key, SCRAM_KEY_SIZE);
     auth->scram.reject = true;
+}
+
+/* The second secret can be used too if it has, or can be given, the salt of the first. */
+static void prepare_second(struct client_auth *auth)
+{
+    struct scram_server *scram = &auth->scram;
+    struct scram_verifier other;
+    if (scram->reject)
+        return;
+    if (auth->second.kind == SECRET_PLAIN && scram->verifier.iterations <= SCRAM_ITERATIONS_MAX) {
+        derive_keys(auth, &auth->second.secret, scram->other_stored_key, scram->other_server_key);
+        scram->has_other = true;
+    } else if (auth->second.kind == SECRET_SCRAM &&
+               secret_read_verifier(&auth->second.secret, &other) &&
+               other.iterations == scram->verifier.iterations &&
+               other.salt_size == scram->verifier.salt_size &&
+               memcmp(other.salt, scram->verifier.salt, other.salt_size) == 0) {
+        memcpy(scram->other_stored_key, other.stored_key, SCRAM_KEY_SIZE);
+        memcpy(scram->other_server_key, other.server_key, SCRAM_KEY_SIZE);
+        scram->has_other = true;
+    }
+}
+
+/* A verifier gives its salt to a plain password, not the other way round. */
+static bool is_better_first(enum secret_kind first, enum secret_kind second)
+{
+    return (second == SECRET_SCRAM && first != SECRET_SCRAM) ||
+           (second == SECRET_PLAIN && first != SECRET_SCRAM && first != SECRET_PLAIN);
+}
+
+static void prepare_verifiers(struct client_auth *auth)
+{
+    if (is_better_first(auth->first.kind, auth->second.kind)) {
+        struct candidate first = auth->first;
+        auth->first = auth->second;
+        auth->second = first;
+    }
+    prepare_first(auth);
+    prepare_second(auth);
 }
 
 /* The strongest first; an empty name ends the list. */
@@ -177,7 +233,7 @@ enum auth_verdict client_auth_begin(struct client_auth *auth, struct buffer *ret
         auth->step = STEP_PASSWORD;
         break;
     case AUTH_SCRAM:
-        prepare_verifier(auth);
+        prepare_verifiers(auth);
         write_mechanisms(auth, ret_bytes);
         auth->step = STEP_SCRAM_FIRST;
         break;
@@ -193,14 +249,14 @@ static const char no_match[] = "the password does not match";
 /* The checks give NULL if the password is right, or what the log is told. */
 
 /* A count over the cap would stop the whole process for as long as PBKDF2 runs. */
-static const char *check_by_verifier(const struct client_auth *auth, const char *password,
-                                     size_t length)
+static const char *check_by_verifier(const struct client_auth *auth, const struct secret *stored,
+                                     const char *password, size_t length)
 {
     struct secret given = {0};
     struct scram_verifier verifier;
     struct scram_keys keys;
     uint8_t stored_key[SCRAM_KEY_SIZE];
-    if (!secret_read_verifier(&auth->stored, &verifier))
+    if (!secret_read_verifier(stored, &verifier))
         return no_match;
     if (verifier.iterations > SCRAM_ITERATIONS_MAX)
         return "the stored verifier has too many iterations";
@@ -213,34 +269,36 @@ static const char *check_by_verifier(const struct client_auth *auth, const char 
     return CRYPTO_memcmp(stored_key, verifier.stored_key, SCRAM_KEY_SIZE) == 0 ? NULL : no_match;
 }
 
-static const char *check_plain(const struct client_auth *auth, const char *password, size_t length)
+static const char *check_plain(const struct client_auth *auth, const struct candidate *candidate,
+                               const char *password, size_t length)
 {
     char md5[MD5_TEXT_SIZE];
-    switch (auth->kind) {
+    switch (candidate->kind) {
     case SECRET_NONE:
         return no_password;
     case SECRET_PLAIN:
-        return secret_equals(&auth->stored, password, length) ? NULL : no_match;
+        return secret_equals(&candidate->secret, password, length) ? NULL : no_match;
     case SECRET_MD5:
         md5_stored(password, length, auth->user, md5);
-        return secret_equals(&auth->stored, md5, MD5_TEXT_SIZE - 1) ? NULL : no_match;
+        return secret_equals(&candidate->secret, md5, MD5_TEXT_SIZE - 1) ? NULL : no_match;
     case SECRET_SCRAM:
-        return check_by_verifier(auth, password, length);
+        return check_by_verifier(auth, &candidate->secret, password, length);
     }
     return no_match;
 }
 
-static const char *check_md5(const struct client_auth *auth, const char *response, size_t length)
+static const char *check_md5(const struct client_auth *auth, const struct candidate *candidate,
+                             const char *response, size_t length)
 {
     char stored[MD5_TEXT_SIZE] = "", expected[MD5_TEXT_SIZE];
-    if (auth->kind == SECRET_MD5)
-        memcpy(stored, auth->stored.bytes, MD5_TEXT_SIZE);
+    if (candidate->kind == SECRET_MD5)
+        memcpy(stored, candidate->secret.bytes, MD5_TEXT_SIZE);
     else
-        md5_stored(auth->stored.bytes != NULL ? auth->stored.bytes : "", auth->stored.length,
+        md5_stored(candidate->secret.bytes != NULL ? candidate->secret.bytes : "", candidate->secret.length,
                    auth->user, stored);
     md5_answer(stored, auth->md5_salt, expected);
     bool right = length == MD5_TEXT_SIZE - 1 && CRYPTO_memcmp(expected, response, length) == 0;
-    if (auth->kind == SECRET_NONE)
+    if (candidate->kind == SECRET_NONE)
         return no_password;
     return right ? NULL : no_match;
 }
@@ -251,6 +309,14 @@ static const char *password_failure(const struct client_auth *auth)
         return "PAM authentication failed";
     return auth->method == AUTH_LDAP ? "LDAP authentication failed"
                                      : "password authentication failed";
+}
+
+static const char *check_candidate(const struct client_auth *auth,
+                                   const struct candidate *candidate, const char *password,
+                                   size_t length)
+{
+    return auth->method == AUTH_PLAIN ? check_plain(auth, candidate, password, length)
+                                      : check_md5(auth, candidate, password, length);
 }
 
 static enum auth_verdict check_password(struct client_auth *auth, const uint8_t *body, size_t size,
@@ -267,8 +333,10 @@ static enum auth_verdict check_password(struct client_auth *auth, const uint8_t 
         auth->step = STEP_OUTSIDE;
         return AUTH_PENDING;
     }
-    problem = auth->method == AUTH_PLAIN ? check_plain(auth, password, size - 1)
-                                         : check_md5(auth, password, size - 1);
+    problem = check_candidate(auth, &auth->first, password, size - 1);
+    if (problem != NULL && auth->second.kind != SECRET_NONE &&
+        check_candidate(auth, &auth->second, password, size - 1) == NULL)
+        problem = NULL;
     if (problem == NULL)
         return accept(auth);
     return refuse(auth, password_failure(auth), problem, ret_failure);
@@ -301,9 +369,9 @@ enum auth_verdict client_auth_answer(struct client_auth *auth, bool right, const
 static enum auth_verdict refuse_scram(struct client_auth *auth, const char *problem,
                                       struct failure *ret_failure)
 {
-    if (auth->kind == SECRET_MD5)
+    if (auth->first.kind == SECRET_MD5)
         problem = "the stored secret is an md5 hash, which scram-sha-256 cannot use";
-    else if (auth->kind == SECRET_NONE)
+    else if (auth->first.kind == SECRET_NONE)
         problem = no_password;
     return refuse(auth, "SASL authentication failed", problem, ret_failure);
 }

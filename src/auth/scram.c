@@ -241,16 +241,33 @@ static scram_problem read_final(const struct scram_server *scram, struct cursor 
 }
 
 /* The client's key is what the proof gives with the signature; its hash must be the stored key. */
+static bool proof_fits(const uint8_t stored_key[SCRAM_KEY_SIZE], const struct buffer *message,
+                       const uint8_t proof[SCRAM_KEY_SIZE], uint8_t ret_client_key[SCRAM_KEY_SIZE])
+{
+    uint8_t signature[SCRAM_KEY_SIZE], stored[SCRAM_KEY_SIZE];
+    scram_hmac(stored_key, message->data, message->size, signature);
+    memcpy(ret_client_key, proof, SCRAM_KEY_SIZE);
+    xor_keys(ret_client_key, signature);
+    scram_stored_key(ret_client_key, stored);
+    return CRYPTO_memcmp(stored, stored_key, SCRAM_KEY_SIZE) == 0;
+}
+
+/* Fills `learned` if the proof is right. The costs are the same for right and wrong ones. */
 static bool proof_is_right(struct scram_server *scram, const struct buffer *message,
                            const uint8_t proof[SCRAM_KEY_SIZE])
 {
-    uint8_t signature[SCRAM_KEY_SIZE], stored[SCRAM_KEY_SIZE];
-    scram_hmac(scram->verifier.stored_key, message->data, message->size, signature);
-    memcpy(scram->learned.client_key, proof, SCRAM_KEY_SIZE);
-    xor_keys(scram->learned.client_key, signature);
-    scram_stored_key(scram->learned.client_key, stored);
-    bool same = CRYPTO_memcmp(stored, scram->verifier.stored_key, SCRAM_KEY_SIZE) == 0;
-    return same && !scram->reject;
+    const struct scram_verifier *verifier = &scram->verifier;
+    uint8_t other_key[SCRAM_KEY_SIZE];
+    bool right = proof_fits(verifier->stored_key, message, proof, scram->learned.client_key);
+    bool other_right =
+        scram->has_other && proof_fits(scram->other_stored_key, message, proof, other_key);
+    memcpy(scram->learned.server_key, verifier->server_key, SCRAM_KEY_SIZE);
+    if (!right && other_right) {
+        memcpy(scram->learned.client_key, other_key, SCRAM_KEY_SIZE);
+        memcpy(scram->learned.server_key, scram->other_server_key, SCRAM_KEY_SIZE);
+        scram->other_was_right = true;
+    }
+    return (right || other_right) && !scram->reject;
 }
 
 scram_problem scram_server_final(struct scram_server *scram, const uint8_t *message, size_t size,
@@ -272,8 +289,7 @@ scram_problem scram_server_final(struct scram_server *scram, const uint8_t *mess
         OPENSSL_cleanse(&scram->learned, sizeof(scram->learned));
         problem = "the password does not match";
     } else {
-        memcpy(scram->learned.server_key, scram->verifier.server_key, SCRAM_KEY_SIZE);
-        scram_hmac(scram->verifier.server_key, signed_text.data, signed_text.size, signature);
+        scram_hmac(scram->learned.server_key, signed_text.data, signed_text.size, signature);
         add_text(ret_answer, "v=");
         base64_write(ret_answer, signature, sizeof(signature));
     }

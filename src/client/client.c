@@ -261,6 +261,9 @@ void client_end(struct client *client, const char *message)
 
 /* ---- all of them ---- */
 
+/* Pairs of address and user that are remembered. */
+#define FAILED_LOGINS_MAX 4096
+
 struct clients *clients_create(struct pools *pools, struct offload *offload,
                                const struct clients_ops *ops, void *owner)
 {
@@ -269,6 +272,7 @@ struct clients *clients_create(struct pools *pools, struct offload *offload,
     clients->offload = offload;
     clients->ops = ops;
     clients->owner = owner;
+    clients->failed_logins = failed_logins_create(FAILED_LOGINS_MAX);
     return clients;
 }
 
@@ -321,6 +325,7 @@ void clients_close(struct clients *clients)
 
 void clients_destroy(struct clients *clients)
 {
+    failed_logins_destroy(clients->failed_logins);
     free(clients);
 }
 

@@ -33,6 +33,7 @@ void client_login_destroy(struct client_login *login)
     collector_release(&login->incoming);
     client_auth_destroy(login->auth);
     auth_query_release(&login->query);
+    deadline_clear(&login->delay);
     outside_check_end(login->check);
     ldap_options_destroy(login->ldap);
     free(login);
@@ -227,8 +228,12 @@ void client_handle_verdict(struct client *client, enum auth_verdict verdict,
         client_close(client, NULL, NULL);
     } else if (verdict == AUTH_REFUSED) {
         auth_query_distrust(&client->login->query);
+        failed_logins_add(client->clients->failed_logins, &client->connection.peer,
+                          client->user_name);
         client_refuse(client, failure->message, client_auth_problem(client->login->auth));
     } else if (verdict == AUTH_ACCEPTED) {
+        failed_logins_clear(client->clients->failed_logins, &client->connection.peer,
+                            client->user_name);
         client_authenticated(client);
     } else if (verdict == AUTH_PENDING) {
         ask_outside(client);
@@ -283,6 +288,7 @@ static void handle_bytes(struct client *client)
             more = handle_authentication_bytes(client);
             break;
         case LOGIN_ASKING:
+        case LOGIN_DELAYED:
         case LOGIN_CHECKING:
         case LOGIN_WELCOME:
             (void) collector_rest(&client->login->incoming, &size);

@@ -537,11 +537,30 @@ static const struct secret *known_secret(const struct client *client)
                                     : config_find_secret(config_current(), client->user_name);
 }
 
+/*
+ * Two secrets of a user are both good. Where they cannot both be tried at once (two verifiers) they
+ * are tried in turn: after a failure the older one comes first.
+ */
+static void find_secrets(const struct client *client, const struct secret **ret_first,
+                         const struct secret **ret_second)
+{
+    bool queried = client->login->query.user_name != NULL;
+    *ret_first = known_secret(client);
+    *ret_second = queried ? NULL : config_find_older_secret(config_current(), client->user_name);
+    if (*ret_second != NULL &&
+        failed_logins_count(client->clients->failed_logins, &client->connection.peer,
+                            client->user_name) % 2 == 1) {
+        const struct secret *newer = *ret_first;
+        *ret_first = *ret_second;
+        *ret_second = newer;
+    }
+}
+
 static void begin_authentication(struct client *client)
 {
     static const struct secret none;
-    const struct secret *secret = known_secret(client);
-    struct pools *pools = client->clients->pools;
+    const struct secret *first, *second;
+    struct client_login *login = client->login;
     struct buffer request = {0};
     struct failure failure = {0};
     struct scram_binding binding;
@@ -551,13 +570,41 @@ static void begin_authentication(struct client *client)
         log_info(&client->subject, "pgbouncer access from unix socket");
     else if (!find_demand(client, &demand) || !prepare(client, &demand))
         return;
-    client->login->auth = client_auth_create(
-        demand.method, client->user_name, client->user != NULL, secret != NULL ? secret : &none,
-        (uint32_t) settings_current()->scram_iterations, pools->key_cache);
+    find_secrets(client, &first, &second);
+    login->auth = client_auth_create(
+        demand.method, client->user_name, client->user != NULL, first != NULL ? first : &none,
+        (uint32_t) settings_current()->scram_iterations, client->clients->pools->key_cache);
+    if (second != NULL)
+        client_auth_add_secret(login->auth, second);
     binding.size = tls_server_end_point(&client->connection, binding.end_point);
-    client_auth_bind(client->login->auth, &binding);
-    enum auth_verdict verdict = client_auth_begin(client->login->auth, &request, &failure);
+    client_auth_bind(login->auth, &binding);
+    enum auth_verdict verdict = client_auth_begin(login->auth, &request, &failure);
     client_handle_verdict(client, verdict, &request, &failure);
+}
+
+static void on_delay_over(struct deadline *deadline)
+{
+    struct client *client = container_of(deadline, struct client_login, delay)->client;
+    client->login->stage = LOGIN_AUTHENTICATING;
+    begin_authentication(client);
+    if (client->state == CLIENT_LOGIN)
+        client_login_resume(client);
+}
+
+/* Guessing is slow: after failed logins the next one of that address and user waits first. */
+static void begin_when_due(struct client *client)
+{
+    struct client_login *login = client->login;
+    usec_t delay_us =
+        failed_logins_delay_us(client->clients->failed_logins, &client->connection.peer,
+                               client->user_name, settings_current()->auth_delay_max);
+    if (delay_us == 0) {
+        begin_authentication(client);
+        return;
+    }
+    login->stage = LOGIN_DELAYED;
+    login->delay.passed = on_delay_over;
+    deadline_set(client->connection.loop, &login->delay, delay_us);
 }
 
 static void log_login_attempt(const struct client *client)
@@ -598,7 +645,7 @@ static bool needs_query(const struct client *client)
 static void go_on(struct client *client, struct failure *failure)
 {
     if (admit_user(client, failure))
-        begin_authentication(client);
+        begin_when_due(client);
     else
         client_close(client, failure->message, failure->message);
 }

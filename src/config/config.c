@@ -328,6 +328,7 @@ void config_destroy(struct config *config)
     {
         HASH_DEL(config->secrets, secret);
         secret_release(&secret->secret);
+        secret_release(&secret->older);
         free(secret->name);
         free(secret);
     }
@@ -397,9 +398,21 @@ const struct config_user *config_find_user(const struct config *config, const ch
     return user;
 }
 
-const struct secret *config_find_secret(const struct config *config, const char *name)
+static const struct config_secret *find_secret(const struct config *config, const char *name)
 {
     struct config_secret *secret;
     HASH_FIND_STR(config->secrets, name, secret);
+    return secret;
+}
+
+const struct secret *config_find_secret(const struct config *config, const char *name)
+{
+    const struct config_secret *secret = find_secret(config, name);
     return secret != NULL ? &secret->secret : NULL;
+}
+
+const struct secret *config_find_older_secret(const struct config *config, const char *name)
+{
+    const struct config_secret *secret = find_secret(config, name);
+    return secret != NULL && !secret_is_empty(&secret->older) ? &secret->older : NULL;
 }

@@ -87,6 +87,8 @@ static void set_secret(struct config_secret **secrets, const struct buffer *name
         entry = memory_new(sizeof(*entry));
         entry->name = memory_copy_bytes(name->data, name->size);
         HASH_ADD_KEYPTR(hh, *secrets, entry->name, name->size, entry);
+    } else {
+        secret_copy(&entry->older, &entry->secret);
     }
     secret_set(&entry->secret, secret->data, secret->size);
 }

@@ -189,6 +189,7 @@ SETTINGS = (
 
 # Settings that PgBouncer does not have.
 OWN_SETTINGS = [
+    "auth_delay_max",
     "auth_query_cache_ttl",
     "server_protocol",
     "server_tls_negotiation",
