@@ -123,6 +123,8 @@ struct server {
 
     struct parameters parameters; /* owns */
     const struct tracked_names *tracked; /* borrows */
+    bool unreported_unknown; /* what track_startup_parameters names may have been changed */
+    bool reset_is_total;     /* the reset that runs puts everything back to its default */
     uint16_t cancel_key_size; /* 0: the server gave none */
     uint8_t cancel_key[CANCEL_KEY_MAX];
     usec_t connect_us, request_us; /* connect began; last bytes from the server */
@@ -192,6 +194,12 @@ const struct buffer *server_login_parameters(const struct server *server);
 
 /* Frees what only the login needed. Called by the pool when it has taken what it wants. */
 void server_finish_login(struct server *server);
+
+/* True if the server follows names that it does not report (track_startup_parameters). */
+static inline bool server_has_unreported(const struct server *server)
+{
+    return server->tracked->count > server->tracked->reported;
+}
 
 /* Objects in use and free, for SHOW MEM and SHOW LISTS. */
 struct slab;

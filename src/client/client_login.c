@@ -454,7 +454,7 @@ static void write_tracked_parameters(struct client *client, struct buffer *out)
     const struct tracked_names *tracked = &client->clients->pools->tracked;
     if (client->console_role == CONSOLE_NONE)
         parameters_fill(&client->parameters, &client->pool->welcome_values, tracked);
-    for (unsigned i = 0; i < tracked->count; i++)
+    for (unsigned i = 0; i < tracked->reported; i++)
         if (client->parameters.values[i] != NULL)
             message_write_parameter_status(out, tracked->names[i], client->parameters.values[i]);
 }

@@ -453,9 +453,10 @@ struct pools *pools_create(struct loop *loop, struct tls_setup *tls)
     pools->loop = loop;
     pools->resolver = resolver_create(loop, &resolver);
     if (pools->resolver == NULL ||
-        !tracked_names_init(&pools->tracked, settings->track_extra_parameters)) {
+        !tracked_names_init(&pools->tracked, settings->track_extra_parameters,
+                            settings->track_startup_parameters)) {
         log_error(NULL, pools->resolver == NULL ? "dns setup failed"
-                                                : "too many names in track_extra_parameters");
+                                                : "too many names in track_extra_parameters and track_startup_parameters");
         free(pools);
         return NULL;
     }

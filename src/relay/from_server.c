@@ -100,6 +100,25 @@ static void hold(struct stream *stream)
     stream->end = stream->position;
 }
 
+/* Longest tag that may tell of a changed parameter, header included. */
+#define TAG_WATCHED_MAX 32
+
+static bool watches_tag(const struct server *server, const struct frame *frame)
+{
+    return frame->type == 'C' && frame->size <= TAG_WATCHED_MAX && server_has_unreported(server);
+}
+
+/* The client has set or reset something: what the server does not report is not known any more. */
+static void take_tag(struct stream *stream, const struct frame *frame)
+{
+    static const char *const tags[] = {"SET", "RESET", "DISCARD ALL"};
+    const char *tag = (const char *) stream->position + FRAME_HEADER_SIZE;
+    size_t size = (size_t) frame->size - FRAME_HEADER_SIZE;
+    for (size_t i = 0; i < countof(tags); i++)
+        if (size == strlen(tags[i]) + 1 && memcmp(tag, tags[i], size) == 0)
+            stream->server->unreported_unknown = true;
+}
+
 /* One message from its header on. Returns false if the session is over. */
 static bool take_message(struct stream *stream, const struct frame *frame)
 {
@@ -111,6 +130,8 @@ static bool take_message(struct stream *stream, const struct frame *frame)
         return distrust(stream, "unknown pkt");
     if (frame->type == 'S' && !take_parameter(stream, frame))
         return false;
+    if (!swallowed && watches_tag(server, frame))
+        take_tag(stream, frame);
     if (swallowed && !swallow(stream, frame))
         return false;
     if (frame->type == 'Z' && !swallowed && !take_ready(stream, frame))
@@ -161,7 +182,8 @@ static bool take_bytes(struct session *session, const uint8_t *bytes, size_t siz
         unsigned flags = server_message_flags[frame.type];
         if (flags == 0)
             return distrust(&stream, "unknown pkt");
-        if ((flags & MESSAGE_WHOLE) && available < frame.size) {
+        bool whole = (flags & MESSAGE_WHOLE) || watches_tag(server, &frame);
+        if (whole && available < frame.size) {
             if (frame.size > LOOP_HEADROOM)
                 return distrust(&stream, "broken ParameterStatus packet");
             hold(&stream);

@@ -154,7 +154,7 @@ static const struct server_link_ops link_ops = {
 /* The client takes over the server's spelling of values that mean the same. */
 static void adopt_parameters(struct client *client, const struct server *server)
 {
-    for (unsigned i = 0; i < server->tracked->count; i++)
+    for (unsigned i = 0; i < server->tracked->reported; i++)
         if (server->parameters.values[i] != NULL)
             parameters_set(&client->parameters, i, server->parameters.values[i]);
 }
@@ -165,11 +165,12 @@ static bool begin_sync(struct session *session)
     struct client *client = session->client;
     struct server *server = client->server;
     struct buffer query = {0};
-    if (parameters_same(&server->parameters, &client->parameters, server->tracked))
+    bool unknown = server->unreported_unknown;
+    if (!unknown && parameters_same(&server->parameters, &client->parameters, server->tracked))
         return false;
     size_t mark = message_begin(&query, 'Q');
     if (!parameters_difference(&server->parameters, &client->parameters, server->tracked,
-                               &query)) {
+                               unknown, &query)) {
         buffer_release(&query);
         adopt_parameters(client, server);
         return false;
@@ -205,7 +206,10 @@ static bool link_server(struct session *session, struct server *server)
 
 void session_synced(struct session *session)
 {
-    adopt_parameters(session->client, session->client->server);
+    struct server *server = session->client->server;
+    adopt_parameters(session->client, server);
+    parameters_take_unreported(&server->parameters, &session->client->parameters, server->tracked);
+    server->unreported_unknown = false;
     session->state = SESSION_LINKED;
     loop_post(loop_of(session), &session->client->task);
 }

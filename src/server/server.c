@@ -15,6 +15,7 @@
 
 #include "base/intern.h"
 #include "base/slab.h"
+#include "base/text.h"
 #include "config/config.h"
 #include "server/server_login.h"
 #include "wire/message.h"
@@ -72,6 +73,14 @@ static void end_query(struct server *server, bool complete)
         query->ended(query, complete);
 }
 
+/* What has become of the parameters that are not reported. */
+static void note_reset(struct server *server)
+{
+    server->unreported_unknown = !server->reset_is_total;
+    if (server->reset_is_total)
+        parameters_take_unreported(&server->parameters, NULL, server->tracked);
+}
+
 static void errand_ended(struct server *server, char status)
 {
     enum errand errand = server->errand;
@@ -87,6 +96,8 @@ static void errand_ended(struct server *server, char status)
         return;
     }
     server->ready = true;
+    if (errand == ERRAND_RESET)
+        note_reset(server);
     if (errand == ERRAND_QUERY)
         end_query(server, true);
     else if (errand == ERRAND_CONNECT)
@@ -352,6 +363,8 @@ void server_run_errand(struct server *server, enum errand errand, const char *sq
 {
     struct buffer query = {0};
     server->errand = errand;
+    server->reset_is_total = text_equals_ignoring_case(sql, "DISCARD ALL") ||
+                             text_equals_ignoring_case(sql, "RESET ALL");
     server->errand_failed = false;
     server->ready = false;
     if (errand != ERRAND_CONNECT)

@@ -280,6 +280,8 @@ bool server_read_parameter_status(struct server *server, const uint8_t *body, si
     if (reader.broken || message_bytes_left(&reader) != 0)
         return false;
     *ret_place = tracked_names_find(server->tracked, name);
+    if (*ret_place >= (int) server->tracked->reported)
+        *ret_place = -1; /* only what we set ourselves counts */
     if (*ret_place >= 0)
         parameters_set(&server->parameters, (unsigned) *ret_place, value);
     return true;

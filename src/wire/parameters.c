@@ -38,27 +38,37 @@ static bool add_name(struct tracked_names *names, const char *item, size_t lengt
     return true;
 }
 
-bool tracked_names_init(struct tracked_names *names, const char *extra)
+/* Adds the names of a comma list. */
+static bool add_names(struct tracked_names *names, const char *list)
 {
+    while (list != NULL && *list != '\0') {
+        size_t length = strcspn(list, ","), used;
+        const char *next = list + length + (list[length] == ',');
+        while (length > 0 && is_blank(*list)) {
+            list++;
+            length--;
+        }
+        for (used = length; used > 0 && is_blank(list[used - 1]);)
+            used--;
+        if (!add_name(names, list, used))
+            return false;
+        list = next;
+    }
+    return true;
+}
+
+bool tracked_names_init(struct tracked_names *names, const char *extra, const char *startup)
+{
+    bool good;
     *names = (struct tracked_names){0};
     for (unsigned i = 0; i < TRACKED_BUILT_IN; i++)
         names->names[names->count++] = intern_take(built_in[i]);
-    while (extra != NULL && *extra != '\0') {
-        size_t length = strcspn(extra, ","), used;
-        const char *next = extra + length + (extra[length] == ',');
-        while (length > 0 && is_blank(*extra)) {
-            extra++;
-            length--;
-        }
-        for (used = length; used > 0 && is_blank(extra[used - 1]);)
-            used--;
-        if (!add_name(names, extra, used)) {
-            tracked_names_release(names);
-            return false;
-        }
-        extra = next;
-    }
-    return true;
+    good = add_names(names, extra);
+    names->reported = names->count;
+    if (good && add_names(names, startup))
+        return true;
+    tracked_names_release(names);
+    return false;
 }
 
 void tracked_names_release(struct tracked_names *names)
@@ -168,20 +178,69 @@ static void add_value(struct buffer *sql, const char *name, const char *value)
         add_sql(sql, value);
 }
 
+/* SET for what servers report and both know. */
+static bool add_reported(const char *name, const char *old, const char *new, struct buffer *sql)
+{
+    if (old == new || old == NULL || new == NULL || text_equals_ignoring_case(old, new))
+        return false;
+    add_sql(sql, "SET ");
+    add_sql(sql, name);
+    add_sql(sql, "=");
+    add_value(sql, name, new);
+    add_sql(sql, ";");
+    return true;
+}
+
+/* A name of the configuration as an identifier: each part between its dots in quotes. */
+static void add_identifier(struct buffer *sql, const char *name)
+{
+    add_sql(sql, "\"");
+    for (; *name != '\0'; name++) {
+        if (*name == '.')
+            add_sql(sql, "\".\"");
+        else if (*name != '"')
+            buffer_append(sql, name, 1);
+    }
+    add_sql(sql, "\"");
+}
+
+static void add_unreported(const char *name, const char *new, struct buffer *sql)
+{
+    if (new == NULL) {
+        add_sql(sql, "RESET ");
+        add_identifier(sql, name);
+    } else {
+        add_sql(sql, "SELECT pg_catalog.set_config(");
+        add_quoted(sql, name);
+        add_sql(sql, ",");
+        add_quoted(sql, new);
+        add_sql(sql, ",false)");
+    }
+    add_sql(sql, ";");
+}
+
 bool parameters_difference(const struct parameters *have, const struct parameters *wanted,
-                           const struct tracked_names *names, struct buffer *ret_sql)
+                           const struct tracked_names *names, bool unknown,
+                           struct buffer *ret_sql)
 {
     bool any = false;
-    for (unsigned i = 0; i < names->count; i++) {
-        const char *old = have->values[i], *new = wanted->values[i];
-        if (old == new || old == NULL || new == NULL || text_equals_ignoring_case(old, new))
+    for (unsigned i = 0; i < names->reported; i++)
+        any |= add_reported(names->names[i], have->values[i], wanted->values[i], ret_sql);
+    for (unsigned i = names->reported; i < names->count; i++) {
+        if (!unknown && have->values[i] == wanted->values[i])
             continue;
-        add_sql(ret_sql, "SET ");
-        add_sql(ret_sql, names->names[i]);
-        add_sql(ret_sql, "=");
-        add_value(ret_sql, names->names[i], new);
-        add_sql(ret_sql, ";");
+        add_unreported(names->names[i], wanted->values[i], ret_sql);
         any = true;
     }
     return any;
+}
+
+void parameters_take_unreported(struct parameters *to, const struct parameters *from,
+                                const struct tracked_names *names)
+{
+    for (unsigned i = names->reported; i < names->count; i++) {
+        const char *old = to->values[i];
+        to->values[i] = from != NULL ? intern_share(from->values[i]) : NULL;
+        intern_give_back(old);
+    }
 }

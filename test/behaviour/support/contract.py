@@ -193,4 +193,5 @@ OWN_SETTINGS = [
     "auth_query_cache_ttl",
     "server_protocol",
     "server_tls_negotiation",
+    "track_startup_parameters",
 ]

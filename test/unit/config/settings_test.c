@@ -120,7 +120,8 @@ static void test_settings_that_need_a_restart(void **state UNUSED)
     static const char *const names[] = {
         "disable_pqexec", "job_name",     "listen_addr",      "listen_backlog",
         "listen_port",    "pidfile",      "pkt_buf",          "resolv_conf",
-        "so_reuseport",   "track_extra_parameters",           "unix_socket_dir",
+        "so_reuseport",   "track_extra_parameters",           "track_startup_parameters",
+        "unix_socket_dir",
         "unix_socket_group",              "unix_socket_mode", "user"};
     size_t count = 0;
     for (size_t i = 0; i < settings_count; i++)

@@ -26,7 +26,7 @@ static void test_built_in_names_in_their_order(void **state UNUSED)
     static const char *const expected[] = {"DateStyle", "client_encoding", "TimeZone",
                                            "standard_conforming_strings", "application_name"};
     struct tracked_names names;
-    assert_true(tracked_names_init(&names, NULL));
+    assert_true(tracked_names_init(&names, NULL, NULL));
     assert_int_equal(names.count, TRACKED_BUILT_IN);
     for (unsigned i = 0; i < TRACKED_BUILT_IN; i++)
         assert_string_equal(names.names[i], expected[i]);
@@ -39,12 +39,12 @@ static void test_extra_names_follow_in_their_spelling(void **state UNUSED)
 {
     struct tracked_names names;
     assert_true(
-        tracked_names_init(&names, ",, IntervalStyle ,\t,search_path,timezone,INTERVALSTYLE,\t"));
+        tracked_names_init(&names, ",, IntervalStyle ,\t,search_path,timezone,INTERVALSTYLE,\t", NULL));
     assert_int_equal(names.count, TRACKED_BUILT_IN + 2);
     assert_string_equal(names.names[5], "IntervalStyle");
     assert_string_equal(names.names[6], "search_path");
     tracked_names_release(&names);
-    assert_true(tracked_names_init(&names, ""));
+    assert_true(tracked_names_init(&names, "", NULL));
     assert_int_equal(names.count, TRACKED_BUILT_IN);
     tracked_names_release(&names);
 }
@@ -52,7 +52,7 @@ static void test_extra_names_follow_in_their_spelling(void **state UNUSED)
 static void test_names_are_found_in_any_case(void **state UNUSED)
 {
     struct tracked_names names;
-    assert_true(tracked_names_init(&names, "search_path"));
+    assert_true(tracked_names_init(&names, "search_path", NULL));
     assert_int_equal(tracked_names_find(&names, "datestyle"), 0);
     assert_int_equal(tracked_names_find(&names, "TIMEZONE"), 2);
     assert_int_equal(tracked_names_find(&names, "Search_Path"), 5);
@@ -68,14 +68,14 @@ static void test_too_many_names_are_refused(void **state UNUSED)
     char list[8 * TRACKED_MAX] = "";
     for (unsigned i = TRACKED_BUILT_IN; i < TRACKED_MAX; i++)
         snprintf(list + strlen(list), sizeof(list) - strlen(list), "%sp%u", i > 5 ? "," : "", i);
-    assert_true(tracked_names_init(&names, list));
+    assert_true(tracked_names_init(&names, list, NULL));
     assert_int_equal(names.count, TRACKED_MAX);
     tracked_names_release(&names);
     strcat(list, ",P7"); /* there already */
-    assert_true(tracked_names_init(&names, list));
+    assert_true(tracked_names_init(&names, list, NULL));
     tracked_names_release(&names);
     strcat(list, ",one_more");
-    assert_false(tracked_names_init(&names, list));
+    assert_false(tracked_names_init(&names, list, NULL));
     assert_int_equal(names.count, 0);
 }
 
@@ -88,7 +88,7 @@ static struct parameters have, wanted;
 
 static int set_up(void **state UNUSED)
 {
-    assert_true(tracked_names_init(&names, "search_path"));
+    assert_true(tracked_names_init(&names, "search_path", NULL));
     parameters_init(&have, &names);
     parameters_init(&wanted, &names);
     return 0;
@@ -183,7 +183,7 @@ static void expect_sql(unsigned place, const char *old, const char *new, const c
     struct buffer sql = {0};
     parameters_set(&have, place, old);
     parameters_set(&wanted, place, new);
-    assert_int_equal(parameters_difference(&have, &wanted, &names, &sql), expected[0] != '\0');
+    assert_int_equal(parameters_difference(&have, &wanted, &names, false, &sql), expected[0] != '\0');
     buffer_append(&sql, "", 1);
     assert_string_equal((const char *) sql.data, expected);
     assert_int_equal(sql.size, strlen(expected) + 1);
@@ -279,7 +279,7 @@ static void test_all_differences_are_one_query_in_order(void **state UNUSED)
         parameters_set(&wanted, i, new[i]);
     }
     buffer_append(&sql, "x", 1); /* appended, not replaced */
-    assert_true(parameters_difference(&have, &wanted, &names, &sql));
+    assert_true(parameters_difference(&have, &wanted, &names, false, &sql));
     buffer_append(&sql, "", 1);
     assert_string_equal((const char *) sql.data,
                         "xSET DateStyle='SQL, DMY';SET client_encoding='LATIN1';"
@@ -294,6 +294,47 @@ static void test_long_value_is_sent_whole(void **state UNUSED)
     value[sizeof(value) - 1] = '\0';
     snprintf(expected, sizeof(expected), "SET application_name='%s';", value);
     expect_sql(TRACKED_APPLICATION_NAME, "old", value, expected);
+}
+
+/* ---- what servers do not report ---- */
+
+static void expect_unreported(bool unknown, const char *expected)
+{
+    struct buffer sql = {0};
+    assert_int_equal(parameters_difference(&have, &wanted, &names, unknown, &sql),
+                     expected[0] != '\0');
+    assert_int_equal(sql.size, strlen(expected));
+    assert_memory_equal(sql.data != NULL ? (const char *) sql.data : "", expected, sql.size);
+    buffer_release(&sql);
+}
+
+static void test_unreported_values_are_set_and_reset(void **state UNUSED)
+{
+    parameters_release(&have, &names);
+    parameters_release(&wanted, &names);
+    tracked_names_release(&names);
+    assert_true(tracked_names_init(&names, "IntervalStyle", "search_path, my.var,intervalstyle"));
+    assert_int_equal(names.reported, TRACKED_BUILT_IN + 1);
+    assert_int_equal(names.count, TRACKED_BUILT_IN + 3);
+    unsigned path = names.reported, variable = names.reported + 1;
+    parameters_init(&have, &names);
+    parameters_init(&wanted, &names);
+
+    expect_unreported(false, "");
+    expect_unreported(true, "RESET \"search_path\";RESET \"my\".\"var\";");
+    parameters_set(&wanted, path, "a, 'b'");
+    expect_unreported(false, "SELECT pg_catalog.set_config('search_path','a, \'\'b\'\'',false);");
+    parameters_take_unreported(&have, &wanted, &names);
+    expect_unreported(false, "");
+    parameters_set(&wanted, path, "A, 'b'"); /* case counts: nobody knows what it means */
+    parameters_set(&wanted, variable, "");
+    expect_unreported(false, "SELECT pg_catalog.set_config('search_path','A, \'\'b\'\'',false);"
+                      "SELECT pg_catalog.set_config('my.var','',false);");
+    parameters_take_unreported(&have, &wanted, &names);
+    parameters_set(&wanted, path, NULL);
+    expect_unreported(false, "RESET \"search_path\";");
+    parameters_take_unreported(&have, NULL, &names);
+    expect_unreported(false, "SELECT pg_catalog.set_config('my.var','',false);");
 }
 
 int main(void)
@@ -317,6 +358,7 @@ int main(void)
         with_values(test_search_path_that_is_no_list_is_quoted),
         with_values(test_all_differences_are_one_query_in_order),
         with_values(test_long_value_is_sent_whole),
+        with_values(test_unreported_values_are_set_and_reset),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
