@@ -12,8 +12,8 @@
 #include "base/compiler.h"
 
 /*
- * Reads a whole file; the buffer is empty before. Returns false with errno set; then what was read so
- * far is in the buffer. A file that changes while it is read is read again, a few times.
+ * Reads a whole file. Returns false with errno set; then what was read so far is in the buffer. A
+ * file that changes while it is read is read again, a few times.
  * Never waits: pipes, sockets and devices are refused with ENODEV, only an empty device such as
  * /dev/null is an empty file. Wipe the text if it may hold secrets.
  */

@@ -40,13 +40,16 @@ static bool read_all(int fd, const struct stat *status, struct buffer *text)
     return count == 0;
 }
 
-/* True if nobody has written to the file, or put another in its place, while it was read. */
-static bool is_whole(const char *file, const struct stat *before, const struct buffer *text)
+/*
+ * True if nobody has written to the file, or put another in its place, while its `size` bytes were
+ * read. The kernel's own files say that they are empty.
+ */
+static bool is_whole(const char *file, const struct stat *before, size_t size)
 {
     struct stat now;
     if (!S_ISREG(before->st_mode))
         return true;
-    return text->size == (size_t) before->st_size && stat(file, &now) == 0 &&
+    return (size == (size_t) before->st_size || before->st_size == 0) && stat(file, &now) == 0 &&
            now.st_ino == before->st_ino && now.st_dev == before->st_dev &&
            now.st_size == before->st_size && now.st_mtim.tv_sec == before->st_mtim.tv_sec &&
            now.st_mtim.tv_nsec == before->st_mtim.tv_nsec;
@@ -55,6 +58,7 @@ static bool is_whole(const char *file, const struct stat *before, const struct b
 static bool read_once(const char *file, struct buffer *text, bool *ret_whole)
 {
     int fd = open(file, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK); /* a pipe must not wait */
+    size_t old_size = text->size;
     struct stat status;
     bool good;
     int saved_errno;
@@ -63,20 +67,21 @@ static bool read_once(const char *file, struct buffer *text, bool *ret_whole)
     good = fstat(fd, &status) == 0 && read_all(fd, &status, text);
     saved_errno = errno;
     close(fd);
-    *ret_whole = good && is_whole(file, &status, text);
+    *ret_whole = good && is_whole(file, &status, text->size - old_size);
     errno = saved_errno;
     return good;
 }
 
 bool file_read(const char *file, struct buffer *ret_text)
 {
+    size_t old_size = ret_text->size;
     for (int i = 0; i < READ_TRIES; i++) {
         bool whole;
+        ret_text->size = old_size; /* what is behind it will be overwritten or wiped */
         if (!read_once(file, ret_text, &whole))
             return false;
         if (whole)
             return true;
-        buffer_wipe(ret_text);
     }
     errno = ETXTBSY; /* it is being written */
     return false;
