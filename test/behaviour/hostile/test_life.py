@@ -104,7 +104,6 @@ def test_files_that_are_only_odd(start_pooler, change):
 
 USERLISTS = {
     "empty": "",
-    "blanks": "\n\n",
     "cut in a name": '"admin" "admin-pw"\n"bob" "bob-pw"\n"ali',
     "cut in a password": '"admin" "admin-pw"\n"bob" "bob-',
     "cut behind a name": '"admin" "admin-pw"\n"bob"',
