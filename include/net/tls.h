@@ -35,6 +35,9 @@ void tls_connect(struct connection *connection, const struct tls_context *contex
 /* True once the handshake is over. */
 bool tls_is_established(const struct connection *connection);
 
+/* True if a handshake failed because the peer was gone, without an alert that says why. */
+bool tls_peer_has_left(const struct connection *connection);
+
 /* "TLSv1.3/TLS_AES_256_GCM_SHA384/ECDH=X25519"; "" for a plain connection. */
 #define TLS_DESCRIPTION_SIZE 128
 void tls_describe(const struct connection *connection, char *ret_text, size_t size);
@@ -72,10 +75,10 @@ bool tls_has_drained(const struct connection *connection);
 /* Encrypts and sends or queues. As connection_send(). */
 bool tls_send(struct connection *connection, const void *bytes, size_t size) MUST_CHECK;
 
-/* Goes on with the handshake, after an event. */
+/* Goes on with the handshake, soon: after an event. */
 void tls_continue(struct connection *connection);
 
-/* Says good-bye (close_notify), if that is possible without waiting, and frees. */
+/* Says good-bye (close_notify) behind what is queued, and frees. */
 void tls_end(struct connection *connection);
 
 /* Frees what the TLS connections of a loop share. */

@@ -95,7 +95,9 @@ void client_login_secured(struct client *client, const char *problem)
         !tls_has_agreed_protocol(&client->connection))
         problem = "direct TLS without the protocol \"postgresql\" (ALPN)";
     if (problem != NULL) {
-        log_warn(NULL, "TLS handshake error: %s", problem);
+        /* Who comes and goes without a word is a health check. */
+        log_at(tls_peer_has_left(&client->connection) ? LEVEL_DEBUG : LEVEL_WARNING, NULL,
+               "TLS handshake error: %s", problem);
         farewell(&client->connection, NULL, 0); /* the alert is worth being read */
         client_close(client, NULL, NULL);
         return;

@@ -32,28 +32,40 @@
 /* Bytes that a peer may send without giving us one byte of data. */
 #define WITHOUT_PROGRESS_MAX (64 * 1024)
 
+/* Answers of the protocol itself (to key updates) that may wait for a peer who does not read. */
+#define UNREAD_ANSWERS_MAX (64 * 1024)
+
+/* The first flight of a client of direct TLS, of which one receive may have brought all. */
+#define EARLY_MAX (32 * 1024)
+
+/* What the buffer for sending may keep when it is empty. */
+#define SENDING_KEPT_MAX (1024 * 1024)
+
 /* A handshake costs about a millisecond; this many steps, then others have their turn. */
-#define HANDSHAKE_STEPS_PER_TURN 8
+#define HANDSHAKE_STEPS_PER_ROUND 8
 
 /* What the TLS connections of a loop share. */
 struct tls_workspace {
     uint8_t *ciphertext;   /* owns; what was received */
     struct buffer sending; /* owns; what OpenSSL has written and nobody has sent yet */
-    unsigned steps;        /* of handshakes in this turn */
-    struct task turn_over; /* posted after the first step of a turn */
+    unsigned steps;         /* of handshakes in this round of the run queue */
+    struct task round_over; /* posted after the first step of a round */
 };
 
 struct tls {
     SSL *ssl; /* owns */
     struct connection *connection; /* borrows: the owner */
     struct task task;              /* goes on with the handshake */
-    const uint8_t *input;          /* borrows for one call; what OpenSSL may read */
+    uint8_t *early;                /* owns; what came before us, while the handshake reads it */
+    const uint8_t *input;          /* borrows; what OpenSSL may read */
     size_t input_left;
     size_t last_received;    /* bytes of the last receive */
     size_t without_progress; /* bytes since the last data */
+    size_t unread_answers;   /* bytes that wait for the peer, beside data */
     char *problem;           /* owns; why the handshake failed, else NULL */
     bool established;
-    bool closed; /* the peer has said good-bye, or made an error */
+    bool closed;   /* the peer has said good-bye, or made an error */
+    bool has_left; /* the peer was gone before the handshake was over */
 };
 
 /* ---- between OpenSSL and the connection ---- */
@@ -76,12 +88,15 @@ static int bio_read(BIO *bio, char *ret_bytes, int size)
         return (int) part;
     }
     if (!tls->established) {
-        ssize_t received = recv(connection->fd, ret_bytes, (size_t) size, 0);
+        ssize_t received;
+        do {
+            received = recv(connection->fd, ret_bytes, (size_t) size, 0);
+        } while (received < 0 && errno == EINTR);
         if (received >= 0)
             return (int) received;
-        if (errno != EAGAIN && errno != EINTR)
+        if (errno != EAGAIN)
             return -1;
-        connection->readable = errno == EINTR;
+        connection->readable = false;
     }
     BIO_set_retry_read(bio);
     return -1;
@@ -121,14 +136,16 @@ static bool flush(struct connection *connection)
     bool good = sending->size == 0 ||
                 connection_send_raw(connection, sending->data, sending->size);
     sending->size = 0;
+    if (sending->capacity > SENDING_KEPT_MAX)
+        buffer_release(sending);
     return good;
 }
 
 /* ---- beginning ---- */
 
-static void on_turn_over(struct task *task)
+static void on_round_over(struct task *task)
 {
-    container_of(task, struct tls_workspace, turn_over)->steps = 0;
+    container_of(task, struct tls_workspace, round_over)->steps = 0;
 }
 
 static void need_workspace(struct loop *loop)
@@ -137,7 +154,7 @@ static void need_workspace(struct loop *loop)
         return;
     loop->tls = memory_new(sizeof(*loop->tls));
     loop->tls->ciphertext = memory_new(CIPHERTEXT_SIZE);
-    loop->tls->turn_over.run = on_turn_over;
+    loop->tls->round_over.run = on_round_over;
 }
 
 void tls_release_loop(struct loop *loop)
@@ -150,10 +167,7 @@ void tls_release_loop(struct loop *loop)
     loop->tls = NULL;
 }
 
-static void on_task(struct task *task)
-{
-    tls_continue(container_of(task, struct tls, task)->connection);
-}
+static void on_task(struct task *task);
 
 static struct tls *begin(struct connection *connection, const struct tls_context *context)
 {
@@ -187,14 +201,13 @@ static void fail_handshake(struct tls *tls, int error)
 {
     long verification = SSL_get_verify_result(tls->ssl);
     unsigned long code = ERR_peek_error();
-    char text[256];
+    char text[256] = "the peer closed the connection in the handshake";
+    tls->has_left = error != SSL_ERROR_SSL || code == 0;
     if (verification != X509_V_OK && ERR_GET_REASON(code) == SSL_R_CERTIFICATE_VERIFY_FAILED)
         snprintf(text, sizeof(text), "certificate verify failed: %s",
                  X509_verify_cert_error_string(verification));
-    else if (error == SSL_ERROR_SSL && code != 0)
+    else if (!tls->has_left)
         snprintf(text, sizeof(text), "%s", tls_last_error());
-    else
-        snprintf(text, sizeof(text), "the peer closed the connection in the handshake");
     fail(tls, text);
 }
 
@@ -207,36 +220,45 @@ static void step(struct tls *tls)
     if (error != SSL_ERROR_NONE && error != SSL_ERROR_WANT_READ)
         fail_handshake(tls, error);
     /* Whatever came of it, the peer gets to hear it: also an alert. */
-    if (!flush(tls->connection))
+    if (!flush(tls->connection)) {
+        tls->has_left = true;
         fail(tls, "the connection is broken");
+    }
+    if (tls->input_left > 0)
+        return;
+    free(tls->early);
+    tls->early = NULL;
 }
 
-/* Takes one step, unless this turn has seen enough of them. */
-static void take_turn(struct tls *tls)
+/*
+ * Takes one step, unless this round of the run queue has seen enough of them. Whoever has to wait is
+ * before all who come later, as the run queue keeps the order.
+ */
+static void on_task(struct task *task)
 {
-    struct tls_workspace *workspace = workspace_of(tls->connection);
-    if (workspace->steps >= HANDSHAKE_STEPS_PER_TURN) {
-        loop_post(tls->connection->loop, &tls->task);
+    struct tls *tls = container_of(task, struct tls, task);
+    struct connection *connection = tls->connection;
+    struct tls_workspace *workspace = workspace_of(connection);
+    if (workspace->steps >= HANDSHAKE_STEPS_PER_ROUND) {
+        loop_post(connection->loop, &tls->task);
         return;
     }
     workspace->steps++;
-    loop_post(tls->connection->loop, &workspace->turn_over);
-    step(tls);
+    loop_post(connection->loop, &workspace->round_over);
+    if (!tls->closed)
+        step(tls);
+    if (!tls->established && !tls->closed)
+        return;
+    if (tls->input_left > 0)
+        fail(tls, "unexpected bytes in the handshake");
+    connection->ops->secured(connection, tls->problem);
+    if (connection_is_open(connection) && connection->readable)
+        connection->ops->readable(connection);
 }
 
 void tls_continue(struct connection *connection)
 {
-    struct tls *tls = connection->tls;
-    if (tls->established)
-        return;
-    if (!tls->closed)
-        take_turn(tls);
-    if (!tls->established && !tls->closed)
-        return;
-    loop_cancel(connection->loop, &tls->task);
-    connection->ops->secured(connection, tls->problem);
-    if (connection_is_open(connection) && connection->readable)
-        connection->ops->readable(connection);
+    loop_post(connection->loop, &connection->tls->task);
 }
 
 void tls_accept(struct connection *connection, const struct tls_context *context,
@@ -244,16 +266,14 @@ void tls_accept(struct connection *connection, const struct tls_context *context
 {
     struct tls *tls = begin(connection, context);
     SSL_set_accept_state(tls->ssl);
-    if (size > 0) {
-        /* The first bytes are in memory for this call only. They cannot end the handshake well. */
-        tls->input = bytes;
+    if (size > EARLY_MAX) {
+        fail(tls, "the first message is too long");
+    } else if (size > 0) {
+        tls->early = (uint8_t *) memory_copy_bytes(bytes, size);
+        tls->input = tls->early;
         tls->input_left = size;
-        step(tls);
-        if (tls->established || tls->input_left > 0)
-            fail(tls, "unexpected bytes behind the beginning of the handshake");
-        tls->input_left = 0;
     }
-    loop_post(connection->loop, &tls->task);
+    tls_continue(connection);
 }
 
 static bool is_address(const char *host)
@@ -276,7 +296,7 @@ void tls_connect(struct connection *connection, const struct tls_context *contex
         if (!set)
             fail(tls, "the host name cannot be compared with a certificate");
     }
-    loop_post(connection->loop, &tls->task);
+    tls_continue(connection);
 }
 
 /* ---- data ---- */
@@ -289,8 +309,24 @@ static size_t decrypt(struct tls *tls, uint8_t *ret_bytes, size_t capacity)
     while (SSL_read_ex(tls->ssl, ret_bytes + total, capacity - total, &size) == 1)
         total += size;
     tls->closed = SSL_get_error(tls->ssl, 0) != SSL_ERROR_WANT_READ;
+    tls->input_left = 0; /* behind an error nothing counts */
     ERR_clear_error();
     return total;
+}
+
+/*
+ * Sends what the protocol itself has to say, an answer to a key update or an alert. A peer that makes
+ * us talk and does not listen is cut off.
+ */
+static void answer(struct tls *tls)
+{
+    struct connection *connection = tls->connection;
+    size_t size = workspace_of(connection)->sending.size;
+    if (!flush(connection))
+        tls->closed = true;
+    tls->unread_answers = connection_is_congested(connection) ? tls->unread_answers + size : 0;
+    if (tls->unread_answers > UNREAD_ANSWERS_MAX)
+        tls->closed = true;
 }
 
 enum receive_result tls_receive(struct connection *connection, uint8_t **ret_bytes,
@@ -299,7 +335,9 @@ enum receive_result tls_receive(struct connection *connection, uint8_t **ret_byt
     struct tls *tls = connection->tls;
     uint8_t *ciphertext = workspace_of(connection)->ciphertext;
     uint8_t *plaintext = loop_read_buffer(connection->loop);
-    while (!tls->closed && tls->established) {
+    if (!tls->established)
+        return RECEIVED_NOTHING; /* `secured` will tell */
+    while (!tls->closed) {
         ssize_t received = recv(connection->fd, ciphertext, CIPHERTEXT_SIZE, 0);
         if (received < 0 && errno == EINTR)
             continue;
@@ -312,8 +350,7 @@ enum receive_result tls_receive(struct connection *connection, uint8_t **ret_byt
         tls->input = ciphertext;
         tls->input_left = tls->last_received = (size_t) received;
         size_t size = decrypt(tls, plaintext, LOOP_READ_SIZE);
-        if (!flush(connection)) /* an answer to a key update, or an alert */
-            break;
+        answer(tls);
         if (tls->closed)
             connection->ended = true; /* no event will tell that the next receive finds the end */
         if (size > 0) {
@@ -326,7 +363,7 @@ enum receive_result tls_receive(struct connection *connection, uint8_t **ret_byt
         if (tls->without_progress > WITHOUT_PROGRESS_MAX)
             break;
     }
-    return tls->established || tls->closed ? RECEIVED_END : RECEIVED_NOTHING;
+    return RECEIVED_END;
 }
 
 bool tls_has_drained(const struct connection *connection)
@@ -354,7 +391,7 @@ void tls_end(struct connection *connection)
     struct tls *tls = connection->tls;
     if (tls == NULL)
         return;
-    if (tls->established && !connection->failed && !connection_is_congested(connection)) {
+    if (tls->established && !connection->failed) {
         ERR_clear_error();
         (void) SSL_shutdown(tls->ssl);
         (void) flush(connection);
@@ -362,6 +399,7 @@ void tls_end(struct connection *connection)
     loop_cancel(connection->loop, &tls->task);
     SSL_free(tls->ssl);
     ERR_clear_error();
+    free(tls->early);
     free(tls->problem);
     free(tls);
     connection->tls = NULL;
@@ -372,6 +410,11 @@ void tls_end(struct connection *connection)
 bool tls_is_established(const struct connection *connection)
 {
     return connection->tls != NULL && connection->tls->established;
+}
+
+bool tls_peer_has_left(const struct connection *connection)
+{
+    return connection->tls != NULL && connection->tls->has_left;
 }
 
 void tls_describe(const struct connection *connection, char *ret_text, size_t size)
