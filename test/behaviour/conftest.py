@@ -13,6 +13,7 @@ import pytest
 
 sys.dont_write_bytecode = True
 
+from support.certificates import Certificates  # noqa: E402
 from support.fake_server import FakeServer, serve_number  # noqa: E402
 from support.pooler import BINARY, VERSION, Pooler, is_reference  # noqa: E402
 from support.postgres import Postgres  # noqa: E402
@@ -56,6 +57,34 @@ def pg(postgres_server):
     """The worker's PostgreSQL: up at the start of each test, nobody connected at its end."""
     yield postgres_server
     postgres_server.sweep()
+
+
+@pytest.fixture(scope="session")
+def certificates():
+    made = Certificates()
+    yield made
+    made.remove()
+
+
+@pytest.fixture
+def tls_pg(pg, certificates):
+    """The worker's PostgreSQL with TLS, which it has for this test only."""
+    pg.use_tls(certificates)
+    yield pg
+    pg.wait_ready()
+    pg.use_tls()
+
+
+@pytest.fixture
+def start_tls_pooler(start_pooler, certificates):
+    """As start_pooler, with TLS towards clients. None takes a setting out again."""
+    def start(**arguments):
+        settings = {"client_tls_sslmode": "prefer", "pool_mode": "transaction",
+                    "client_tls_cert_file": certificates.file("server.crt"),
+                    "client_tls_key_file": certificates.file("server.key"),
+                    "client_tls_ca_file": certificates.file("ca.crt")}
+        return start_pooler(**{**settings, **arguments})
+    return start
 
 
 @pytest.fixture

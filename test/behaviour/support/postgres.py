@@ -13,7 +13,7 @@ from support.process import free_port, give_away, unprivileged, user_name, wait_
 
 # The server's question is decided by the user; see HBA.
 PASSWORDS = {"plainuser": "plain-pw", "md5user": "md5-pw", "scramuser": "scram-pw"}
-TRUSTED = ("bob", "alice", "carol")
+TRUSTED = ("bob", "alice", "carol", "tlsonly", "certuser")
 DATABASES = ("p0", "p1", "p2", "p3", "p4", "p5")
 
 HBA = """
@@ -22,6 +22,9 @@ host all plainuser 127.0.0.1/32 password
 host all md5user 127.0.0.1/32 md5
 host all scramuser 127.0.0.1/32 scram-sha-256
 host all rejected 127.0.0.1/32 reject
+hostssl all tlsonly 127.0.0.1/32 trust
+hostssl all certuser 127.0.0.1/32 cert
+host all tlsonly,certuser 127.0.0.1/32 reject
 host all all 127.0.0.1/32 trust
 """
 
@@ -89,6 +92,19 @@ class Postgres:
 
     def stop(self, mode="immediate"):
         self._run("pg_ctl", "--pgdata", self.data, "--wait", "--silent", "--mode", mode, "stop")
+
+    def use_tls(self, certificates=None, name="server"):
+        """Turns TLS on with this certificate, for new connections; without certificates: off."""
+        values = {"ssl": "off"}
+        if certificates:
+            values = {"ssl": "on", "ssl_cert_file": certificates.file(name + ".crt"),
+                      "ssl_key_file": certificates.file(name + ".key"),
+                      "ssl_ca_file": certificates.file("ca.crt")}
+        for setting, value in values.items():
+            self.sql("ALTER SYSTEM SET %s = '%s'" % (setting, value))
+        self.sql("SELECT pg_reload_conf()")
+        for setting, value in values.items():
+            wait_for(lambda: self.value("SHOW " + setting) == value, "PostgreSQL has read it again")
 
     def restart(self, mode="fast"):
         self.stop(mode)

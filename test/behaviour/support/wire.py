@@ -11,6 +11,7 @@ import hmac
 import os
 import select
 import socket
+import ssl
 import struct
 import time
 from typing import NamedTuple
@@ -339,9 +340,11 @@ class Connection:
 
     def has_data(self, seconds=0.0):
         """True if bytes (or the end) arrive within that time."""
+        if self.buffer or (isinstance(self.sock, ssl.SSLSocket) and self.sock.pending()):
+            return True
         poll = select.poll()
         poll.register(self.sock, select.POLLIN)
-        return bool(self.buffer) or bool(poll.poll(seconds * 1000))
+        return bool(poll.poll(seconds * 1000))
 
     def expect_silence(self, seconds=0.15):
         assert not self.has_data(seconds), "unexpected: %r" % (
