@@ -22,6 +22,7 @@
 #include <openssl/bio.h>
 #include <openssl/err.h>
 #include <openssl/x509v3.h>
+#include <utlist.h>
 
 #include "base/log.h"
 #include "base/memory.h"
@@ -48,14 +49,14 @@
 struct tls_workspace {
     uint8_t *ciphertext;   /* owns; what was received */
     struct buffer sending; /* owns; what OpenSSL has written and nobody has sent yet */
-    unsigned steps;         /* of handshakes in this round of the run queue */
-    struct task round_over; /* posted after the first step of a round */
+    struct tls *waiting;   /* whose handshakes can go on, first come first served */
+    struct task task;      /* takes their steps */
 };
 
 struct tls {
     SSL *ssl; /* owns */
     struct connection *connection; /* borrows: the owner */
-    struct task task;              /* goes on with the handshake */
+    struct tls *next, *prev;       /* member of the list of those who wait for a step, if in it */
     uint8_t *early;                /* owns; what came before us, while the handshake reads it */
     const uint8_t *input;          /* borrows; what OpenSSL may read */
     size_t input_left;
@@ -143,10 +144,7 @@ static bool flush(struct connection *connection)
 
 /* ---- beginning ---- */
 
-static void on_round_over(struct task *task)
-{
-    container_of(task, struct tls_workspace, round_over)->steps = 0;
-}
+static void take_steps(struct task *task);
 
 static void need_workspace(struct loop *loop)
 {
@@ -154,20 +152,19 @@ static void need_workspace(struct loop *loop)
         return;
     loop->tls = memory_new(sizeof(*loop->tls));
     loop->tls->ciphertext = memory_new(CIPHERTEXT_SIZE);
-    loop->tls->round_over.run = on_round_over;
+    loop->tls->task.run = take_steps;
 }
 
 void tls_release_loop(struct loop *loop)
 {
     if (loop->tls == NULL)
         return;
+    loop_cancel(loop, &loop->tls->task);
     free(loop->tls->ciphertext);
     buffer_wipe(&loop->tls->sending);
     free(loop->tls);
     loop->tls = NULL;
 }
-
-static void on_task(struct task *task);
 
 static struct tls *begin(struct connection *connection, const struct tls_context *context)
 {
@@ -179,7 +176,6 @@ static struct tls *begin(struct connection *connection, const struct tls_context
     if (tls->ssl == NULL || bio == NULL)
         abort(); /* memory is gone */
     tls->connection = connection;
-    tls->task.run = on_task;
     BIO_set_data(bio, tls);
     BIO_set_init(bio, 1);
     SSL_set_bio(tls->ssl, bio, bio);
@@ -230,21 +226,9 @@ static void step(struct tls *tls)
     tls->early = NULL;
 }
 
-/*
- * Takes one step, unless this round of the run queue has seen enough of them. Whoever has to wait is
- * before all who come later, as the run queue keeps the order.
- */
-static void on_task(struct task *task)
+static void go_on(struct tls *tls)
 {
-    struct tls *tls = container_of(task, struct tls, task);
     struct connection *connection = tls->connection;
-    struct tls_workspace *workspace = workspace_of(connection);
-    if (workspace->steps >= HANDSHAKE_STEPS_PER_ROUND) {
-        loop_post(connection->loop, &tls->task);
-        return;
-    }
-    workspace->steps++;
-    loop_post(connection->loop, &workspace->round_over);
     if (!tls->closed)
         step(tls);
     if (!tls->established && !tls->closed)
@@ -256,9 +240,37 @@ static void on_task(struct task *task)
         connection->ops->readable(connection);
 }
 
+static bool is_waiting(const struct tls *tls)
+{
+    return tls->prev != NULL;
+}
+
+static void stop_waiting(struct tls *tls)
+{
+    DL_DELETE(workspace_of(tls->connection)->waiting, tls);
+    tls->next = tls->prev = NULL;
+}
+
+/* Each in his turn; whoever comes later is behind all who wait already. */
+static void take_steps(struct task *task)
+{
+    struct tls_workspace *workspace = container_of(task, struct tls_workspace, task);
+    struct loop *loop = workspace->waiting != NULL ? workspace->waiting->connection->loop : NULL;
+    for (unsigned i = 0; i < HANDSHAKE_STEPS_PER_ROUND && workspace->waiting != NULL; i++) {
+        struct tls *tls = workspace->waiting;
+        stop_waiting(tls);
+        go_on(tls);
+    }
+    if (workspace->waiting != NULL)
+        loop_post(loop, &workspace->task);
+}
+
 void tls_continue(struct connection *connection)
 {
-    loop_post(connection->loop, &connection->tls->task);
+    struct tls_workspace *workspace = workspace_of(connection);
+    if (!is_waiting(connection->tls))
+        DL_APPEND(workspace->waiting, connection->tls);
+    loop_post(connection->loop, &workspace->task);
 }
 
 void tls_accept(struct connection *connection, const struct tls_context *context,
@@ -396,7 +408,8 @@ void tls_end(struct connection *connection)
         (void) SSL_shutdown(tls->ssl);
         (void) flush(connection);
     }
-    loop_cancel(connection->loop, &tls->task);
+    if (is_waiting(tls))
+        stop_waiting(tls);
     SSL_free(tls->ssl);
     ERR_clear_error();
     free(tls->early);

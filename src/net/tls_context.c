@@ -201,6 +201,9 @@ static bool set_key_exchange(SSL_CTX *ssl, const struct tls_options *options, ch
     return true;
 }
 
+/* The longest chain of authorities that a client may show; each costs the check of a signature. */
+#define CLIENT_CHAIN_MAX 10
+
 /* A certificate is asked for in every mode, and whoever sends one must have a good one. */
 static bool set_client_verification(SSL_CTX *ssl, const struct tls_options *options,
                                     char *ret_problem)
@@ -215,6 +218,7 @@ static bool set_client_verification(SSL_CTX *ssl, const struct tls_options *opti
         if (names != NULL)
             SSL_CTX_set_client_CA_list(ssl, names);
     }
+    SSL_CTX_set_verify_depth(ssl, CLIENT_CHAIN_MAX);
     SSL_CTX_set_verify(ssl, SSL_VERIFY_PEER | (demanded ? SSL_VERIFY_FAIL_IF_NO_PEER_CERT : 0),
                        NULL);
     return true;
@@ -227,7 +231,8 @@ static bool configure_for_clients(SSL_CTX *ssl, const struct tls_options *option
     if (!has_text(options->key_file) || !has_text(options->cert_file))
         return fail(ret_problem, "To allow TLS connections from clients, client_tls_key_file and "
                                  "client_tls_cert_file must be set.");
-    SSL_CTX_set_options(ssl, SSL_OP_CIPHER_SERVER_PREFERENCE);
+    /* Passwords come this way: OpenSSL wipes its copy of what it has deciphered. */
+    SSL_CTX_set_options(ssl, SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_CLEANSE_PLAINTEXT);
     /* Sessions are resumed by tickets alone, whose keys live and die with this context. */
     SSL_CTX_set_session_cache_mode(ssl, SSL_SESS_CACHE_OFF);
     SSL_CTX_set_session_id_context(ssl, session_context, sizeof(session_context) - 1);

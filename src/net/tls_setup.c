@@ -1,7 +1,8 @@
 /*
  * tls_setup.c - the TLS contexts that a configuration asks for.
  *
- * Entries without TLS keys of their own share one context.
+ * Entries that want the same share one context: a thousand of them must not read the same files a
+ * thousand times.
  *
  * SPDX-License-Identifier: ISC
  */
@@ -9,6 +10,7 @@
 
 #include <stdlib.h>
 
+#include "base/buffer.h"
 #include "base/memory.h"
 #include "config/report.h"
 
@@ -19,7 +21,15 @@ struct database_tls {
     UT_hash_handle hh; /* member of the setup's table */
 };
 
+/* A context and what it was made from. */
+struct known_context {
+    struct buffer key;           /* owns; the options */
+    struct tls_context *context; /* owns a reference */
+    UT_hash_handle hh;           /* member of the setup's table */
+};
+
 struct tls_setup {
+    struct known_context *known; /* owns; while the setup is being made */
     struct tls_context *clients; /* owns a reference; NULL: no TLS */
     struct server_tls servers;   /* of all entries without TLS keys */
     struct server_tls fallback;  /* of those made from "*" */
@@ -52,6 +62,58 @@ static struct tls_options options_of(const struct settings *settings,
     };
 }
 
+/* ---- contexts that are shared ---- */
+
+static struct buffer key_of(const struct tls_options *options)
+{
+    const char *const texts[] = {options->key_file,  options->cert_file, options->ca_file,
+                                 options->protocols, options->ciphers,   options->tls13_ciphers};
+    struct buffer key = {0};
+    buffer_append(&key, &options->mode, sizeof(options->mode));
+    for (size_t i = 0; i < countof(texts); i++)
+        if (texts[i] != NULL)
+            buffer_append(&key, texts[i], strlen(texts[i]) + 1);
+        else
+            buffer_append(&key, "", 1);
+    return key;
+}
+
+/* NULL with a problem, as tls_context_for_servers(). */
+static struct tls_context *find_or_make(struct tls_setup *setup, const struct tls_options *options,
+                                        char ret_problem[TLS_PROBLEM_SIZE])
+{
+    struct buffer key = key_of(options);
+    struct known_context *known;
+    HASH_FIND(hh, setup->known, key.data, key.size, known);
+    if (known != NULL) {
+        buffer_release(&key);
+        return tls_context_share(known->context);
+    }
+    struct tls_context *context = tls_context_for_servers(options, ret_problem);
+    if (context == NULL) {
+        buffer_release(&key);
+        return NULL;
+    }
+    known = memory_new(sizeof(*known));
+    known->key = key;
+    known->context = context;
+    HASH_ADD_KEYPTR(hh, setup->known, known->key.data, known->key.size, known);
+    return tls_context_share(context);
+}
+
+static void forget_known(struct tls_setup *setup)
+{
+    struct known_context *known, *next;
+    HASH_ITER(hh, setup->known, known, next) {
+        HASH_DEL(setup->known, known);
+        tls_context_give_back(known->context);
+        buffer_release(&known->key);
+        free(known);
+    }
+}
+
+/* ---- making them ---- */
+
 static void check_negotiation(const struct server_tls *tls, struct place place,
                               struct config_report *report)
 {
@@ -61,8 +123,9 @@ static void check_negotiation(const struct server_tls *tls, struct place place,
                      "server_tls_negotiation = direct needs server_tls_sslmode = require or stricter");
 }
 
-static void make_server_tls(const struct settings *settings, const struct config_database *database,
-                            struct config_report *report, struct server_tls *ret_tls)
+static void make_server_tls(struct tls_setup *setup, const struct settings *settings,
+                            const struct config_database *database, struct config_report *report,
+                            struct server_tls *ret_tls)
 {
     struct tls_options options = options_of(settings, database);
     struct place place = {0};
@@ -76,7 +139,7 @@ static void make_server_tls(const struct settings *settings, const struct config
     check_negotiation(ret_tls, place, report);
     if (options.mode == SSLMODE_DISABLE)
         return;
-    ret_tls->context = tls_context_for_servers(&options, problem);
+    ret_tls->context = find_or_make(setup, &options, problem);
     if (ret_tls->context == NULL)
         report_error(report, place, "%s", problem);
 }
@@ -117,17 +180,18 @@ struct tls_setup *tls_setup_create(const struct config *config, struct config_re
     size_t errors_before = report->error_count;
     const struct config_database *database;
     make_client_tls(setup, &config->settings, report);
-    make_server_tls(&config->settings, NULL, report, &setup->servers);
+    make_server_tls(setup, &config->settings, NULL, report, &setup->servers);
     if (config->fallback != NULL)
-        make_server_tls(&config->settings, config->fallback, report, &setup->fallback);
+        make_server_tls(setup, &config->settings, config->fallback, report, &setup->fallback);
     for (database = config->databases; database != NULL; database = database->hh.next) {
         if (!has_own_tls(database))
             continue;
         struct database_tls *own = memory_new(sizeof(*own));
         own->name = memory_copy_text(database->name);
-        make_server_tls(&config->settings, database, report, &own->tls);
+        make_server_tls(setup, &config->settings, database, report, &own->tls);
         HASH_ADD_KEYPTR(hh, setup->databases, own->name, strlen(own->name), own);
     }
+    forget_known(setup);
     if (report->error_count == errors_before)
         return setup;
     tls_setup_destroy(setup);
