@@ -23,4 +23,10 @@ char *memory_copy_text(const char *text) MUST_CHECK;
 /* A zero-terminated copy of `length` bytes. Release with free(). */
 char *memory_copy_bytes(const void *bytes, size_t length) MUST_CHECK;
 
+/*
+ * Gives memory that was freed back to the system, where the allocator keeps it. Walks all of it, so
+ * only for calm moments after much has been freed.
+ */
+void memory_trim(void);
+
 #endif

@@ -5,6 +5,7 @@
  */
 #include "base/memory.h"
 
+#include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -37,4 +38,11 @@ char *memory_copy_bytes(const void *bytes, size_t length)
 char *memory_copy_text(const char *text)
 {
     return text == NULL ? NULL : memory_copy_bytes(text, strlen(text));
+}
+
+void memory_trim(void)
+{
+#ifdef __GLIBC__
+    malloc_trim(0);
+#endif
 }

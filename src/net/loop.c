@@ -49,8 +49,8 @@ static void free_deferred(struct loop *loop)
 void loop_destroy(struct loop *loop)
 {
     free_deferred(loop);
-    deadline_queues_destroy(loop);
     tls_release_loop(loop);
+    deadline_queues_destroy(loop);
     event_base_free(loop->base);
     free(loop->read_memory);
     free(loop);

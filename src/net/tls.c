@@ -24,8 +24,10 @@
 #include <openssl/x509v3.h>
 #include <utlist.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "net/deadline.h"
 
 /* One receive must fit into the read buffer together with a record that was kept back. */
 #define CIPHERTEXT_SIZE (LOOP_READ_SIZE - 32 * 1024)
@@ -45,12 +47,22 @@
 /* A handshake costs about a millisecond; this many steps, then others have their turn. */
 #define HANDSHAKE_STEPS_PER_ROUND 8
 
+/*
+ * A handshake takes some 50 KiB in small pieces, and what follows it sits between them: after a storm
+ * of handshakes the allocator holds much that it cannot give back by itself. It is told to when so
+ * many connections have ended and none for a while.
+ */
+#define TRIM_AFTER 100
+#define CALM_US    USEC_PER_SEC
+
 /* What the TLS connections of a loop share. */
 struct tls_workspace {
     uint8_t *ciphertext;   /* owns; what was received */
     struct buffer sending; /* owns; what OpenSSL has written and nobody has sent yet */
     struct tls *waiting;   /* whose handshakes can go on, first come first served */
     struct task task;      /* takes their steps */
+    unsigned ended;        /* connections since memory was trimmed */
+    struct deadline calm;  /* set while that is worth it */
 };
 
 struct tls {
@@ -146,6 +158,19 @@ static bool flush(struct connection *connection)
 
 static void take_steps(struct task *task);
 
+static void on_calm(struct deadline *deadline)
+{
+    container_of(deadline, struct tls_workspace, calm)->ended = 0;
+    memory_trim();
+}
+
+static void count_ended(struct loop *loop)
+{
+    loop->tls->ended++;
+    if (loop->tls->ended >= TRIM_AFTER)
+        deadline_set(loop, &loop->tls->calm, CALM_US);
+}
+
 static void need_workspace(struct loop *loop)
 {
     if (loop->tls != NULL)
@@ -153,6 +178,7 @@ static void need_workspace(struct loop *loop)
     loop->tls = memory_new(sizeof(*loop->tls));
     loop->tls->ciphertext = memory_new(CIPHERTEXT_SIZE);
     loop->tls->task.run = take_steps;
+    loop->tls->calm.passed = on_calm;
 }
 
 void tls_release_loop(struct loop *loop)
@@ -160,6 +186,7 @@ void tls_release_loop(struct loop *loop)
     if (loop->tls == NULL)
         return;
     loop_cancel(loop, &loop->tls->task);
+    deadline_clear(&loop->tls->calm);
     free(loop->tls->ciphertext);
     buffer_wipe(&loop->tls->sending);
     free(loop->tls);
@@ -416,6 +443,7 @@ void tls_end(struct connection *connection)
     free(tls->problem);
     free(tls);
     connection->tls = NULL;
+    count_ended(connection->loop);
 }
 
 /* ---- questions ---- */
