@@ -1,7 +1,9 @@
 """TLS to clients and to servers: who may, who must, who is believed, and that no byte is lost."""
 
+import contextlib
 import os
 import re
+import select
 import ssl
 import struct
 import subprocess
@@ -13,6 +15,7 @@ import pytest
 
 from support import tls, wire
 from support.fake_server import answer
+from support.invariants import is_sanitized
 from support.postgres import find_program
 from support.process import resident_kib, unprivileged, wait_for
 
@@ -689,7 +692,7 @@ def test_cancel_key_never_goes_in_clear(start_pooler, fake_server, certificates,
     if not direct:
         refusing.set()
         client.cancel()
-        assert clear == [tls.REQUEST, b""]
+        wait_for(lambda: clear == [tls.REQUEST, b""], "nothing but the question")
         pooler.wait_log("cancel request could not be sent: the server refuses TLS")
     assert not client.has_data()
 
@@ -772,7 +775,7 @@ def test_a_large_result_to_a_slow_reader(start_tls_pooler, tls_pg):
             peak = max(peak, resident_kib(pooler.pid) - memory)
     client.buffer += last
     assert client.result().tags == ["COPY %d" % rows]
-    assert peak < PEAK_KIB
+    assert peak < PEAK_KIB or is_sanitized(pooler.pid)  # freed memory is kept aside there
     assert client.value("SELECT 2") == "2"
 
 
@@ -804,7 +807,7 @@ def test_a_storm_of_handshakes(start_tls_pooler):
     pooler = start_tls_pooler(max_client_conn="3000")
     canary = pooler.client()
     context = tls.client_context()
-    clients, pending = [], {}
+    clients, pending, poll = [], {}, select.poll()
     for _ in range(2000):
         client = wire.Client(pooler.host, pooler.port)
         clients.append(client)
@@ -815,21 +818,24 @@ def test_a_storm_of_handshakes(start_tls_pooler):
         client.sock.setblocking(False)
         client.sock = context.wrap_socket(client.sock, do_handshake_on_connect=False,
                                           server_hostname="localhost")
+        with contextlib.suppress(ssl.SSLWantReadError):
+            client.sock.do_handshake()  # sends the hello; a fast answer may end it already
+            continue
         pending[client.sock.fileno()] = client
-    for step in range(1000):
-        for number, client in list(pending.items()):
+        poll.register(client.sock, select.POLLIN)
+    while pending:
+        ready = poll.poll(20000)
+        assert ready, "%d handshakes stand still" % len(pending)
+        for number, _ in ready:
             try:
-                client.sock.do_handshake()
+                pending[number].sock.do_handshake()
                 del pending[number]
+                poll.unregister(number)
             except ssl.SSLWantReadError:
                 pass
             answers += 1
             if answers % 100 == 0:
                 assert canary.value("SELECT %d" % answers) == str(answers)
-        if not pending:
-            break
-        time.sleep(0.01)
-    assert not pending
     clients[7].sock.setblocking(True)
     assert works(clients[7])
     for client in clients:
