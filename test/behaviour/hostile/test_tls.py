@@ -8,10 +8,12 @@ itself as well, in test/unit/net/tls_test.c.
 
 import os
 import re
+import shutil
 import socket
 import ssl
 import struct
 import subprocess
+import tempfile
 import time
 
 import pytest
@@ -41,7 +43,7 @@ def field(start_tls_pooler, pg, certificates):
             try:
                 (tls.begin if direct else tls.ask)(
                     client, tls.client_context(certificates, "bob")).login("bob", "p0", "bob-pw")
-            except (OSError, AssertionError):
+            except (OSError, AssertionError, wire.ServerError):
                 pass
         pooler.close_clients()
         start.watch = Watch(pooler, pg)
@@ -325,15 +327,55 @@ def test_tl12_certificates(field, certificates, mode):
         assert works(tls.ask(pooler.wire(), tls.client_context(certificates, name)))
 
 
-def test_tl13_certificate_of_another_user(make_pooler):
-    """Logging in by certificate is refused as a setting until it can be done right."""
-    pooler = make_pooler(auth_type="cert")
-    pooler.write()
-    code, _, errors = pooler.run("--check", pooler.ini)
-    assert (code, "auth_type" in errors) == (1, True)
+def with_rules(field, rules, maps=""):
+    """A field with HBA rules, and trust for the watch's own clients, which do without TLS."""
+    folder = tempfile.mkdtemp(prefix="pgweir-rules-")
+    os.chmod(folder, 0o755)
+    files = {"hba": "local all all trust\nhostnossl all bob,alice,admin all trust\n" + rules,
+             "ident": maps}
+    for name, text in files.items():
+        with open(os.path.join(folder, name), "w") as file:
+            file.write(text)
+    try:
+        return field(auth_type="hba", auth_hba_file=os.path.join(folder, "hba"),
+                     auth_ident_file=os.path.join(folder, "ident"))
+    finally:
+        shutil.rmtree(folder)
+
+
+def test_tl12_tl13_certificate_of_another_user(field, certificates):
+    """
+    It lets in whom it names, by all of the name, or whom a map allows to whom it names. A zero byte
+    ends no name, and neither does the length that a name may have.
+    """
+    pooler = with_rules(field, "hostssl p1 all all cert map=m\nhostssl all all all cert\n",
+                        "m other bob\n")
+    allowed = [("bob", "p0", "bob"), ("other", "p1", "bob")]
+    for name in ("bob", "other", "nul", "long"):
+        for database, user in (("p0", "bob"), ("p0", "alice"), ("p1", "bob"), ("p1", "alice")):
+            client = tls.ask(pooler.wire(), tls.client_context(certificates, name))
+            if (name, database, user) in allowed:
+                assert client.login(user, database).value("SELECT 1") == "1"
+            else:
+                client.startup(user, database)
+                fatal(client, "certificate authentication failed")
+    client = tls.ask(pooler.wire())
+    client.startup("bob", "p0")
+    fatal(client, "certificate authentication failed")
 
 
 # Who must use TLS, and which
+
+def test_tl14_plain_where_the_rules_want_tls(field):
+    """Nobody is asked for a password in clear."""
+    pooler = with_rules(field, "hostssl all carol all scram-sha-256\n")
+    client = pooler.wire()
+    client.startup("carol", "p0")
+    fatal(client, "no authentication method is found")
+    client = tls.ask(pooler.wire())
+    client.startup("carol", "p0")
+    assert client.expect("R").body[:4] == struct.pack("!i", 10)
+
 
 def test_tl14_plain_where_tls_is_required(field):
     pooler = field("require", auth_type="scram-sha-256")
