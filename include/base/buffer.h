@@ -23,6 +23,9 @@ void buffer_wipe(struct buffer *buffer);
 
 void buffer_append(struct buffer *buffer, const void *bytes, size_t size);
 
+/* Makes room for `size` more bytes, so that adding them in pieces moves nothing. */
+void buffer_reserve(struct buffer *buffer, size_t size);
+
 /* Makes `size` more bytes part of the buffer and returns where they begin, uninitialised. */
 uint8_t *buffer_extend(struct buffer *buffer, size_t size);
 

@@ -8,6 +8,10 @@
 
 #include <stddef.h>
 
+/* From the thread of the loop only. */
 void random_bytes(void *ret_bytes, size_t size);
+
+/* Drops what was fetched ahead; after fork(), so that no two processes give out the same bytes. */
+void random_forget(void);
 
 #endif

@@ -70,12 +70,17 @@ struct socket_options {
 };
 
 /*
+ * Sets the options of a socket, `tcp` or Unix. Those of a listener are inherited by what it accepts,
+ * which saves every client a few system calls.
+ */
+void socket_options_apply(int fd, bool tcp, const struct socket_options *options);
+
+/*
  * Takes over an accepted socket (non-blocking already). `peer` may come from accept(); for a Unix
  * socket the peer's process is looked up. Registers with the loop.
  */
 void connection_accept(struct connection *connection, struct loop *loop,
-                       const struct connection_ops *ops, int fd, const struct address *peer,
-                       const struct socket_options *options);
+                       const struct connection_ops *ops, int fd, const struct address *peer);
 
 /*
  * Starts a connect; `connected` reports the end of it. Returns 0, or an errno value if the attempt

@@ -14,6 +14,7 @@
 
 #include "base/compiler.h"
 #include "net/address.h"
+#include "net/connection.h"
 #include "net/loop.h"
 
 struct listener;
@@ -43,6 +44,9 @@ struct listeners *listeners_open(struct loop *loop, const struct listen_options 
 
 /* Tells whether somebody answers on our Unix socket path (a running instance). */
 bool listeners_unix_socket_in_use(const struct listen_options *options);
+
+/* Options for what is accepted from now on, which inherits them. */
+void listeners_set_options(struct listeners *listeners, const struct socket_options *options);
 
 /* Toggles TCP_DEFER_ACCEPT on the TCP sockets. */
 void listeners_set_defer_accept(struct listeners *listeners, bool on);

@@ -44,11 +44,12 @@ struct client_auth {
     uint32_t iterations;
     struct scram_key_cache *key_cache; /* borrows */
     uint8_t md5_salt[MD5_SALT_SIZE];
-    struct scram_server scram;
+    struct scram_binding binding;
+    struct scram_server *scram; /* owns; NULL before a SCRAM exchange */
     struct secret received; /* owns; under PAM and LDAP */
     bool accepted;
     const char *problem; /* for the log */
-    char outside_problem[256];
+    char *outside_problem; /* owns */
 };
 
 struct client_auth *client_auth_create(enum auth_method method, const char *user, bool known,
@@ -76,14 +77,17 @@ void client_auth_add_secret(struct client_auth *auth, const struct secret *other
 
 void client_auth_bind(struct client_auth *auth, const struct scram_binding *binding)
 {
-    auth->scram.binding = *binding;
+    auth->binding = *binding;
 }
 
 void client_auth_destroy(struct client_auth *auth)
 {
     if (auth == NULL)
         return;
-    scram_server_release(&auth->scram);
+    if (auth->scram != NULL)
+        scram_server_release(auth->scram);
+    free(auth->scram);
+    free(auth->outside_problem);
     secret_release(&auth->first.secret);
     secret_release(&auth->second.secret);
     secret_release(&auth->received);
@@ -99,9 +103,9 @@ const char *client_auth_problem(const struct client_auth *auth)
 
 const struct scram_keys *client_auth_learned_keys(const struct client_auth *auth)
 {
-    bool learned = auth->accepted && auth->method == AUTH_SCRAM && auth->first.kind == SECRET_SCRAM &&
-                   !auth->scram.other_was_right;
-    return learned ? &auth->scram.learned : NULL;
+    bool learned = auth->accepted && auth->scram != NULL && auth->first.kind == SECRET_SCRAM &&
+                   !auth->scram->other_was_right;
+    return learned ? &auth->scram->learned : NULL;
 }
 
 static enum auth_verdict refuse(struct client_auth *auth, const char *message, const char *problem,
@@ -127,7 +131,7 @@ static void derive_keys(struct client_auth *auth, const struct secret *password,
                         uint8_t ret_stored_key[SCRAM_KEY_SIZE],
                         uint8_t ret_server_key[SCRAM_KEY_SIZE])
 {
-    const struct scram_verifier *verifier = &auth->scram.verifier;
+    const struct scram_verifier *verifier = &auth->scram->verifier;
     struct scram_keys keys;
     scram_key_cache_derive(auth->key_cache, password, verifier->salt, verifier->salt_size,
                            verifier->iterations, &keys);
@@ -138,7 +142,7 @@ static void derive_keys(struct client_auth *auth, const struct secret *password,
 
 static void prepare_first(struct client_auth *auth)
 {
-    struct scram_verifier *verifier = &auth->scram.verifier;
+    struct scram_verifier *verifier = &auth->scram->verifier;
     if (auth->first.kind == SECRET_SCRAM && secret_read_verifier(&auth->first.secret, verifier))
         return;
     verifier->iterations = auth->iterations;
@@ -150,13 +154,13 @@ static void prepare_first(struct client_auth *auth)
     }
     random_bytes(verifier->stored_key, SCRAM_KEY_SIZE);
     random_bytes(verifier->server_key, SCRAM_KEY_SIZE);
-    auth->scram.reject = true;
+    auth->scram->reject = true;
 }
 
 /* The second secret can be used too if it has, or can be given, the salt of the first. */
 static void prepare_second(struct client_auth *auth)
 {
-    struct scram_server *scram = &auth->scram;
+    struct scram_server *scram = auth->scram;
     struct scram_verifier other;
     if (scram->reject)
         return;
@@ -188,6 +192,8 @@ static void prepare_verifiers(struct client_auth *auth)
         auth->first = auth->second;
         auth->second = first;
     }
+    auth->scram = memory_new(sizeof(*auth->scram));
+    auth->scram->binding = auth->binding;
     prepare_first(auth);
     prepare_second(auth);
 }
@@ -197,7 +203,7 @@ static void write_mechanisms(const struct client_auth *auth, struct buffer *ret_
 {
     static const char both[] = SCRAM_MECHANISM_PLUS "\0" SCRAM_MECHANISM "\0";
     static const char one[] = SCRAM_MECHANISM "\0";
-    if (auth->scram.binding.size > 0)
+    if (auth->binding.size > 0)
         message_write_authentication(ret_bytes, 10, both, sizeof(both));
     else
         message_write_authentication(ret_bytes, 10, one, sizeof(one));
@@ -360,7 +366,7 @@ enum auth_verdict client_auth_answer(struct client_auth *auth, bool right, const
     if (auth->step == STEP_OUTSIDE && right)
         return accept(auth);
     secret_release(&auth->received);
-    snprintf(auth->outside_problem, sizeof(auth->outside_problem), "%s", problem);
+    auth->outside_problem = memory_copy_text(problem);
     return refuse(auth, password_failure(auth), auth->outside_problem, ret_failure);
 }
 
@@ -391,13 +397,13 @@ static enum auth_verdict check_scram_first(struct client_auth *auth, const uint8
     uint32_t length = message_read_int32(&reader);
     struct buffer answer = {0};
     scram_problem problem;
-    auth->scram.plus = auth->scram.binding.size > 0 && strcmp(mechanism, SCRAM_MECHANISM_PLUS) == 0;
-    if (!reader.broken && !auth->scram.plus && strcmp(mechanism, SCRAM_MECHANISM) != 0)
+    auth->scram->plus = auth->binding.size > 0 && strcmp(mechanism, SCRAM_MECHANISM_PLUS) == 0;
+    if (!reader.broken && !auth->scram->plus && strcmp(mechanism, SCRAM_MECHANISM) != 0)
         return refuse(auth, "client selected an invalid SASL authentication mechanism", NULL,
                       ret_failure);
     if (reader.broken || length != message_bytes_left(&reader))
         return refuse_scram(auth, "malformed SASL message", ret_failure);
-    problem = scram_server_first(&auth->scram, reader.position, length, &answer);
+    problem = scram_server_first(auth->scram, reader.position, length, &answer);
     if (problem != NULL) {
         buffer_release(&answer);
         return refuse_scram(auth, problem, ret_failure);
@@ -412,7 +418,7 @@ static enum auth_verdict check_scram_final(struct client_auth *auth, const uint8
                                            struct failure *ret_failure)
 {
     struct buffer answer = {0};
-    scram_problem problem = scram_server_final(&auth->scram, body, size, &answer);
+    scram_problem problem = scram_server_final(auth->scram, body, size, &answer);
     if (problem != NULL) {
         buffer_release(&answer);
         return refuse_scram(auth, problem, ret_failure);

@@ -29,19 +29,24 @@ void buffer_wipe(struct buffer *buffer)
     buffer_release(buffer);
 }
 
+void buffer_reserve(struct buffer *buffer, size_t size)
+{
+    size_t needed = buffer->size + size;
+    size_t capacity = buffer->capacity < SMALLEST_CAPACITY ? SMALLEST_CAPACITY : buffer->capacity;
+    if (needed <= buffer->capacity && buffer->data != NULL)
+        return;
+    while (capacity < needed)
+        capacity *= 2;
+    buffer->data = memory_resize(buffer->data, capacity);
+    buffer->capacity = capacity;
+}
+
 uint8_t *buffer_extend(struct buffer *buffer, size_t size)
 {
     uint8_t *start;
-    size_t needed = buffer->size + size;
-    if (needed > buffer->capacity || buffer->data == NULL) {
-        size_t capacity = buffer->capacity < SMALLEST_CAPACITY ? SMALLEST_CAPACITY : buffer->capacity;
-        while (capacity < needed)
-            capacity *= 2;
-        buffer->data = memory_resize(buffer->data, capacity);
-        buffer->capacity = capacity;
-    }
+    buffer_reserve(buffer, size);
     start = buffer->data + buffer->size;
-    buffer->size = needed;
+    buffer->size += size;
     return start;
 }
 

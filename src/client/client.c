@@ -130,9 +130,8 @@ void clients_accept(void *argument, int fd, const struct address *peer)
 {
     struct clients *clients = argument;
     struct loop *loop = clients->pools->loop;
-    struct socket_options options = pools_socket_options();
     struct client *client = slab_take(&client_objects);
-    connection_accept(&client->connection, loop, &client_connection_ops, fd, peer, &options);
+    connection_accept(&client->connection, loop, &client_connection_ops, fd, peer);
     if (!connection_is_open(&client->connection)) {
         slab_give_back(&client_objects, client);
         return;

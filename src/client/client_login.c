@@ -490,6 +490,8 @@ static void write_welcome(struct client *client, struct buffer *out)
     message_write_ready_for_query(out, 'I');
 }
 
+#define WELCOME_SIZE_USUAL 1000
+
 void client_welcome(struct client *client)
 {
     struct clients *clients = client->clients;
@@ -498,6 +500,7 @@ void client_welcome(struct client *client)
     size_t early_size;
 
     give_key(client);
+    buffer_reserve(&welcome, WELCOME_SIZE_USUAL);
     write_welcome(client, &welcome);
     bool sent = connection_send(&client->connection, welcome.data, welcome.size);
     buffer_release(&welcome);

@@ -145,11 +145,18 @@ static void log_changes(const struct settings *before, const struct settings *no
     }
 }
 
+static void set_listener_options(struct listeners *listeners)
+{
+    struct socket_options options = pools_socket_options();
+    listeners_set_options(listeners, &options);
+    listeners_set_defer_accept(listeners, settings_current()->tcp_defer_accept);
+}
+
 /* What is outside the pools and follows the settings. */
 static void apply_settings(struct pooler *pooler)
 {
     log_set_verbose(settings_current()->verbose);
-    listeners_set_defer_accept(pooler->listeners, settings_current()->tcp_defer_accept);
+    set_listener_options(pooler->listeners);
 }
 
 static bool reopen_log(const struct pooler *pooler)
@@ -394,6 +401,7 @@ static void open_listeners(struct pooler *pooler)
         log_fatal("%s", error);
     if (!listeners_any(pooler->listeners))
         log_fatal("nowhere to listen on");
+    set_listener_options(pooler->listeners);
 }
 
 static void check_other_instance(void)

@@ -24,6 +24,7 @@
 #endif
 
 #include "base/log.h"
+#include "base/random.h"
 #include "base/text.h"
 
 /* ---- user ---- */
@@ -124,6 +125,7 @@ void process_daemonize(void)
     if (setsid() < 0)
         log_fatal("could not start a session: %s", strerror(errno));
     fork_and_leave();
+    random_forget();
 }
 
 /* ---- descriptors ---- */

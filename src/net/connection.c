@@ -85,18 +85,17 @@ static void set_option(int fd, int level, int name, int value)
     (void) setsockopt(fd, level, name, &value, sizeof(value));
 }
 
-static void apply_options(const struct connection *connection, const struct socket_options *options)
+void socket_options_apply(int fd, bool tcp, const struct socket_options *options)
 {
-    int fd = connection->fd;
     if (options->buffer_size > 0) {
         set_option(fd, SOL_SOCKET, SO_SNDBUF, options->buffer_size);
         set_option(fd, SOL_SOCKET, SO_RCVBUF, options->buffer_size);
     }
-    if (connection->peer.family == AF_UNIX)
+    if (!tcp)
         return;
     set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+    set_option(fd, SOL_SOCKET, SO_KEEPALIVE, options->keepalive);
     if (options->keepalive) {
-        set_option(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
         if (options->keepidle > 0)
             set_option(fd, IPPROTO_TCP, TCP_KEEPIDLE, options->keepidle);
         if (options->keepintvl > 0)
@@ -140,14 +139,12 @@ static void find_unix_peer(struct connection *connection)
 }
 
 void connection_accept(struct connection *connection, struct loop *loop,
-                       const struct connection_ops *ops, int fd, const struct address *peer,
-                       const struct socket_options *options)
+                       const struct connection_ops *ops, int fd, const struct address *peer)
 {
     start(connection, loop, ops, fd);
     connection->peer = *peer;
     if (peer->family == AF_UNIX)
         find_unix_peer(connection);
-    apply_options(connection, options);
     if (register_events(connection) != 0)
         connection->failed = true;
 }
@@ -181,7 +178,7 @@ int connection_open(struct connection *connection, struct loop *loop,
     if (fd < 0)
         return errno;
     connection->peer = *peer;
-    apply_options(connection, options);
+    socket_options_apply(connection->fd, peer->family != AF_UNIX, options);
     return begin_connect(connection, (const struct sockaddr *) &target, size);
 }
 
@@ -198,7 +195,7 @@ int connection_open_unix(struct connection *connection, struct loop *loop,
     if (connection->fd < 0)
         return errno;
     connection->peer = (struct address){.family = AF_UNIX, .port = port};
-    apply_options(connection, options);
+    socket_options_apply(connection->fd, false, options);
     int error = begin_connect(connection, (const struct sockaddr *) &target, size);
     if (error == 0)
         find_unix_peer(connection);

@@ -481,6 +481,15 @@ static void close_listener(struct listener *listener)
     listener->fd = -1;
 }
 
+void listeners_set_options(struct listeners *listeners, const struct socket_options *options)
+{
+    struct listener *listener;
+    DL_FOREACH(listeners->first, listener) {
+        if (listener->fd >= 0)
+            socket_options_apply(listener->fd, listener->bound.ss_family != AF_UNIX, options);
+    }
+}
+
 void listeners_set_defer_accept(struct listeners *listeners, bool on)
 {
     struct listener *listener;

@@ -101,7 +101,7 @@ static void accept_pair(struct stage *stage, int fds[2], sa_family_t family)
 {
     struct address peer = {.family = family, .port = 6432};
     stage->peer = fds[1];
-    connection_accept(&stage->owner.connection, stage->loop, &ops, fds[0], &peer, &no_options);
+    connection_accept(&stage->owner.connection, stage->loop, &ops, fds[0], &peer);
 }
 
 static int set_up(void **state)

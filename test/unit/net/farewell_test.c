@@ -37,11 +37,10 @@ struct stage {
 
 static void accept_pair(struct stage *stage, const int fds[2])
 {
-    const struct socket_options options = {.keepalive = false};
     struct address peer = {.family = AF_UNIX, .port = 6432};
     stage->fd = fds[0];
     stage->peer = fds[1];
-    connection_accept(&stage->connection, stage->loop, &ops, fds[0], &peer, &options);
+    connection_accept(&stage->connection, stage->loop, &ops, fds[0], &peer);
 }
 
 static struct stage *new_stage(void **state)

@@ -105,10 +105,9 @@ static struct tls_context *make_context(bool clients, enum sslmode mode)
 
 static void adopt(struct owner *owner, int fd)
 {
-    static const struct socket_options no_options;
     struct address peer = {.family = AF_INET, .port = 1};
     assert_int_equal(fcntl(fd, F_SETFL, O_NONBLOCK), 0);
-    connection_accept(&owner->connection, loop, &ops, fd, &peer, &no_options);
+    connection_accept(&owner->connection, loop, &ops, fd, &peer);
 }
 
 static int set_up(void **state UNUSED)
