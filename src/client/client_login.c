@@ -11,6 +11,7 @@
 
 #include "client/client_login.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -212,11 +213,12 @@ static void ask_outside(struct client *client)
     login->check = outside_check_begin(client->clients->offload, &question, on_outside_answer,
                                        client);
     if (login->check == NULL) {
-        struct buffer nothing = {0};
         struct failure failure = {0};
         enum auth_verdict refused = client_auth_answer(
             login->auth, false, "no thread or no place in the queue", &failure);
-        client_handle_verdict(client, refused, &nothing, &failure);
+        assert(refused == AUTH_REFUSED);
+        /* Not as a verdict: this is no failed guess that makes the next login wait. */
+        client_refuse(client, failure.message, client_auth_problem(login->auth));
     }
 }
 
