@@ -19,6 +19,7 @@ def field(start_pooler, pg):
 
     def start(canaries=(("p0", "bob"), ("p1", "alice")), probed=None, **settings):
         settings.setdefault("pool_mode", "transaction")
+        settings.setdefault("listen_backlog", "4096")
         pooler = start_pooler(**settings)
         start.watch = Watch(pooler, pg, canaries, probed).begin()
         watches.append(start.watch)

@@ -2,6 +2,7 @@
 
 import base64
 import contextlib
+import glob
 import os
 import random
 import re
@@ -95,7 +96,8 @@ def test_au01_lengths_of_the_initial_response(doors):
 
 def test_au02_initial_responses_without_their_parts(doors):
     pooler = doors("scram-sha-256")
-    for body in (b"", b"SCRAM-SHA-256", b"SCRAM-SHA-256\0", b"SCRAM-SHA-256\0\0\0\0", b"\0", b"\0\0\0\0",
+    for body in (b"", b"SCRAM-SHA-256", b"SCRAM-SHA-256\0", b"SCRAM-SHA-256\0\0\0\0", b"\0",
+                 b"\0\0\0\0",
                  b"x" * 1000, b"\0" * 1000):
         client, _ = offer(pooler)
         client.send("p", body)
@@ -142,7 +144,8 @@ def test_au03_password_messages_that_never_end(doors, field):
 
 def test_au04_other_mechanisms(doors):
     pooler = doors("scram-sha-256")
-    for mechanism in ("FOO", "SCRAM-SHA-1", "SCRAM-SHA-256-PLUS", "", "scram-sha-256", "SCRAM-SHA-256 ",
+    for mechanism in ("FOO", "SCRAM-SHA-1", "SCRAM-SHA-256-PLUS", "", "scram-sha-256",
+                      "SCRAM-SHA-256 ",
                       "SCRAM-SHA-25", "SCRAM-SHA-2566", "%s%n", "x" * 5000):
         client, _ = offer(pooler)
         client.send_raw(sasl_initial(FIRST, mechanism))
@@ -153,7 +156,8 @@ def test_au06_channel_binding_that_was_not_agreed_on(doors):
     """What the final message binds is what the first one announced, byte for byte."""
     pooler = doors("scram-sha-256")
     bindings = [base64.b64encode(text).decode() for text in (
-        b"y,,", b"p=tls-server-end-point,,", b"p=tls-unique,,", b"n,a=x,", b"n,,x", b"", b"n,", b"N,,")]
+        b"y,,", b"p=tls-server-end-point,,", b"p=tls-unique,,", b"n,a=x,", b"n,,x", b"", b"n,",
+        b"N,,")]
     for binding in bindings + ["biws=", "biw", "biwsbiws", ""]:
         client, final = begun(pooler)
         client.send("p", final.replace(b"c=biws", b"c=" + binding.encode()))
@@ -168,7 +172,8 @@ def test_au06_channel_binding_that_was_not_agreed_on(doors):
 
 
 BAD_FIRSTS = [
-    b"n,a=plain,n=,r=abc", b"n,,m=x,n=,r=abc", b"n,,n=,r=", b"n,,n=", b"n,,r=abc", b"n,,n=,m=x,r=abc",
+    b"n,a=plain,n=,r=abc", b"n,,m=x,n=,r=abc", b"n,,n=,r=", b"n,,n=", b"n,,r=abc",
+    b"n,,n=,m=x,r=abc",
     b"", b"n", b"n,", b"n,,", b",,,,,,", b"n,,n=,r=abc\0def", b"n,,n=,r=\xff\xfe", b"n,,n=,r=a b",
     b"n,,n=,r=\xc3\xa4", b"n,,\0n=,r=abc", b"\0" * 100, b"n,,n=,r", b"n,,n=,=abc", b"x" * 60000,
     b"," * 60000, b"n,,n=,r=" + b"r" * 60000, b"n,,n=" + b"u" * 60000 + b",r=abc"]
@@ -201,15 +206,20 @@ def test_au07_bad_final_messages(doors):
     pooler = doors("scram-sha-256")
     proofs = [base64.b64encode(b"x" * size) for size in (0, 1, 31, 32, 33, 64, 40000)]
     proofs += [b"", b"!", b"====", b"A" * 43, b"A" * 45, b"\0" * 44, b"A" * 43 + b"\xff", b" " * 44]
-    changes = [lambda final, proof=proof: final.split(b",p=")[0] + b",p=" + proof for proof in proofs]
+    changes = [lambda final, proof=proof: final.split(b",p=")[0] + b",p=" + proof
+               for proof in proofs]
     changes += [
-        lambda final: b"", lambda final: b"\0", lambda final: final + b"\0", lambda final: b"\0" + final,
+        lambda final: b"", lambda final: b"\0", lambda final: final + b"\0",
+        lambda final: b"\0" + final,
         lambda final: final.split(b",p=")[0], lambda final: final + b",x=y",
-        lambda final: final + b",p=" + final.split(b",p=")[1], lambda final: final.replace(b"r=", b"r=x"),
+        lambda final: final + b",p=" + final.split(b",p=")[1],
+        lambda final: final.replace(b"r=", b"r=x"),
         lambda final: final.replace(b"r=", b"R="), lambda final: final.replace(b",p=", b",i=1,p="),
-        lambda final: final.replace(b",p=", b",r=x,p="), lambda final: final.replace(b",p=", b",,p="),
+        lambda final: final.replace(b",p=", b",r=x,p="),
+        lambda final: final.replace(b",p=", b",,p="),
         lambda final: final.replace(b"c=biws,", b""), lambda final: b"," * 60000,
-        lambda final: b"x=y," * 15000 + final, lambda final: final.replace(b",p=", b",x=" + b"y" * 60000)]
+        lambda final: b"x=y," * 15000 + final,
+        lambda final: final.replace(b",p=", b",x=" + b"y" * 60000)]
     for change in changes:
         client, final = begun(pooler)
         begin = time.monotonic()
@@ -285,20 +295,22 @@ def test_au09_passwords_out_of_turn(doors, auth_type):
 
 # What a failure tells
 
-def function_body(path, name):
-    with open(os.path.join(SOURCES, path)) as file:
-        return re.search(r"^[\w ]*\b%s\(.*?\n\}\n" % name, file.read(), re.M | re.S).group(0)
+SECRET_WORDS = r"key|proof|signature|password|response|expected|verifier|nonce"
 
 
-@pytest.mark.parametrize("path,name", [
-    ("base/secret.c", "secret_equals"), ("auth/client_auth.c", "plain_password_is_right"),
-    ("auth/client_auth.c", "md5_response_is_right"), ("auth/client_auth.c", "same_text"),
-    ("auth/scram.c", "proof_is_right"), ("auth/scram.c", "scram_client_verify")])
-def test_au10_secrets_are_compared_in_constant_time(path, name):
+def test_au10_secrets_are_compared_in_constant_time():
     """By the calls that the code makes: a stopwatch could not tell on a shared machine."""
-    body = function_body(path, name)
-    assert re.search(r"CRYPTO_memcmp|secret_equals|same_text", body)
-    assert not re.search(r"(?<!CRYPTO_)\b(memcmp|strcmp|strncmp|strcasecmp|bcmp)\b", body)
+    sources = {}
+    for path in sorted(glob.glob(os.path.join(SOURCES, "auth", "*.c"))) + [
+            os.path.join(SOURCES, "base", "secret.c")]:
+        with open(path) as file:
+            sources[os.path.basename(path)] = file.read()
+    for name in ("secret.c", "client_auth.c", "scram.c"):
+        assert "CRYPTO_memcmp(" in sources[name], name
+    for name, text in sources.items():
+        for call in re.findall(r"(?<!CRYPTO_)\b(?:memcmp|strn?cmp|strn?casecmp|bcmp)\([^;{]*?\)", text):
+            assert not re.search(SECRET_WORDS, call) or "salt" in call or "->nonce, own" in call or (
+                "prefix" in call), (name, call)
 
 
 @pytest.mark.parametrize("auth_type", METHODS)
@@ -430,6 +442,8 @@ def test_au15_broken_verifiers(doors, auth_type):
     """No way in, not even with the text itself, and no computation without an end."""
     pooler = doors(auth_type, userlist={**SECRETS, **BROKEN_SECRETS})
     for user, secret in BROKEN_SECRETS.items():
+        if user in ("many", "over") and auth_type != "plain":
+            continue  # no broken ones; there the client has to compute, not we
         begin = time.monotonic()
         for password in (PASSWORD, secret, "k" * 32):
             assert attempt(pooler, user, password) == FAILED[auth_type]
@@ -558,7 +572,8 @@ def test_au29_the_deadline_and_everything_else_at_once(doors, auth_type):
             if auth_type == "plain":
                 last = wire.message("p", wire.cstring(PASSWORD))
             elif auth_type == "md5":
-                last = wire.message("p", wire.cstring(wire.md5_answer(PASSWORD, "plain", request[4:8])))
+                last = wire.message("p", wire.cstring(wire.md5_answer(PASSWORD, "plain",
+                                                                      request[4:8])))
             else:
                 client.scram = scram = wire.Scram(PASSWORD)
                 client.send_raw(sasl_initial(scram.first()))

@@ -74,12 +74,15 @@ def test_ad01_stats_users_only_look(field):
 # Grammar
 
 BAD_COMMANDS = [
-    "SHOW", ";;;;;", "SHOW;;", "SHOW 'x", 'SHOW "x', 'SHOW "', 'SET x = "', "SET x = '", "SET x = 'a''",
+    "SHOW", ";;;;;", "SHOW;;", "SHOW 'x", 'SHOW "x', 'SHOW "', 'SET x = "', "SET x = '",
+    "SET x = 'a''",
     'KILL "a""b', "SET x = ''''", "SET = ", "SET x", "SET x =", "SET x = a b", "nonsense",
     "SHOW /* x */ VERSION", "SHOW -- x", "/* x */", "--", "SHOW\x0bVERSION", "SHOW\x01VERSION",
-    "\x01", "SHOW VERSION; SHOW VERSION", "SHOW VERSION;;", "(", ")", "%s%n%s%n", "SHOW %s%n", "SET %n = 1",
+    "\x01", "SHOW VERSION; SHOW VERSION", "SHOW VERSION;;", "(", ")", "%s%n%s%n", "SHOW %s%n",
+    "SET %n = 1",
     "KILL %s", "\\", "SHOW \\", "SHOW VERSION \\g", "SHOW ..", "sh ow version", "SHOW ä",
-    'PAUSE "%s"' % ("x" * 3000), "x" * 4000, "SHOW " + "x" * 4000, "SHOW " * 700, '"' * 4000, "'" * 4000,
+    'PAUSE "%s"' % ("x" * 3000), "x" * 4000, "SHOW " + "x" * 4000, "SHOW " * 700, '"' * 4000,
+    "'" * 4000,
     "SET x = '" + "''" * 1900, 'KILL "' + '""' * 1900, ";" * 4000, "KILL_CLIENT", "KILL_CLIENT x",
     "KILL_CLIENT -1", "KILL_CLIENT 99999999999999999999999", "KILL_CLIENT 0x", 'KILL_CLIENT ""',
     "PAUSE nowhere", "DISABLE", "ENABLE", "DISABLE pgbouncer", "RELOAD x", "SHUTDOWN x", "RESUME"]
@@ -115,8 +118,9 @@ def test_ad02_what_the_console_ends_with(field):
     """Too long, without an end, or no message at all: the session ends, and only that."""
     pooler = field()
     for data, text in (
-            (wire.query(" " * (1 << 20)), "incomplete pkt"), (wire.query("x" * 5000), "incomplete pkt"),
-            (wire.message("Q"), "incomplete query"), (wire.message("Q", b"SHOW VERSION"), "incomplete query"),
+            (wire.query(" " * (1 << 20)), "incomplete pkt"),
+            (wire.query("x" * 5000), "incomplete pkt"), (wire.message("Q"), "incomplete query"),
+            (wire.message("Q", b"SHOW VERSION"), "incomplete query"),
             (wire.message("Q", b"SHOW\0VERSION\0"), "incomplete query"),
             (wire.forged("Q", 3), "bad packet header"), (wire.forged("Q", -1), "incomplete pkt"),
             (wire.forged("Q", 1 << 30), "incomplete pkt")):
@@ -269,8 +273,10 @@ def test_ad04_random_commands(field):
     """Many consoles, all at once, on a database with traffic: every command returns in the end."""
     pooler = field(databases=dict(P2))
     draw = random.Random(4)
-    commands = ["PAUSE p2", "RESUME p2", "RECONNECT p2", "KILL p2", "RELOAD", "DISABLE p2", "ENABLE p2",
-                "WAIT_CLOSE p2", "SHOW POOLS", "SHOW CLIENTS", "RECONNECT p3", "PAUSE p3", "RESUME p3"]
+    commands = ["PAUSE p2", "RESUME p2", "RECONNECT p2", "KILL p2", "RELOAD", "DISABLE p2",
+                "ENABLE p2",
+                "WAIT_CLOSE p2", "SHOW POOLS", "SHOW CLIENTS", "RECONNECT p3", "PAUSE p3",
+                "RESUME p3"]
     consoles = [pooler.console() for _ in range(6)]
     open_commands = dict.fromkeys(consoles, 0)
     clients = []
@@ -295,7 +301,6 @@ def test_ad04_random_commands(field):
     for console, count in open_commands.items():
         for _ in range(count):
             while not console.has_data(0.05):
-                # A PAUSE that comes after a RESUME waits for nothing; what it paused is resumed here.
                 assert time.monotonic() < deadline, "a command hangs"
             outcome(console)
     for database in ("p2", "p3"):
@@ -362,7 +367,8 @@ def test_ad06_many_kills(field):
     admin = pooler.console()
     first = max(row["id"] for row in pooler.show("CLIENTS"))
     clients = [wire.Client(pooler.socket_dir, pooler.port).login("bob", "p2") for _ in range(50)]
-    admin.send_raw(b"".join(wire.query("KILL_CLIENT %d" % (first + place)) for place in range(1, 1001)))
+    admin.send_raw(b"".join(wire.query("KILL_CLIENT %d" % (first + place))
+                            for place in range(1, 1001)))
     for client in clients[:25]:
         client.close()
     results = [outcome(admin) for _ in range(1000)]
@@ -373,7 +379,8 @@ def test_ad06_many_kills(field):
         client.close()
     suicide = pooler.console()
     own = max(row["id"] for row in pooler.show("CLIENTS", user="admin")) - 1
-    suicide.send_raw(b"".join(wire.query("KILL_CLIENT %d" % (own + place)) for place in range(-3, 3)))
+    suicide.send_raw(b"".join(wire.query("KILL_CLIENT %d" % (own + place))
+                              for place in range(-3, 3)))
     messages = read_to_end(suicide, 1)
     assert wire.parse_fields(messages[-1].body)["M"] == "admin forced disconnect"
     assert pooler.show("VERSION")
@@ -381,14 +388,16 @@ def test_ad06_many_kills(field):
 
 # SET
 
-VALUES = ["-1", "-2147483648", "2147483648", "4294967296", "99999999999999999999999", "1e400", "nan",
+VALUES = ["-1", "-2147483648", "2147483648", "4294967296", "99999999999999999999999", "1e400",
+          "nan",
           "inf", "x", "", " ", "0x", "1s", "1 000", "%s%n", "\x01", "/nowhere/at/all", "on",
           "'", "require", "hba", "x" * 255]
 # What may be set to anything without harm to the canaries; the rest only to what is refused.
 HARMFUL_WHEN_SET = {"admin_users", "stats_users", "logfile", "auth_type", "query_timeout",
                     "transaction_timeout", "idle_transaction_timeout", "client_idle_timeout",
                     "query_wait_timeout", "pool_mode", "max_packet_size", "server_lifetime",
-                    "server_idle_timeout", "default_pool_size", "max_client_conn", "log_connections",
+                    "server_idle_timeout", "default_pool_size", "max_client_conn",
+                    "log_connections",
                     "log_disconnections", "log_pooler_errors", "verbose", "syslog",
                     "server_check_query", "server_reset_query", "server_reset_query_always",
                     "max_db_connections", "max_user_connections", "server_connect_timeout",
@@ -404,12 +413,12 @@ def test_ad07_set_of_everything_to_nonsense(field):
     def config():
         return {row[0]: row[1] for row in admin.query("SHOW CONFIG").rows}
     start = before = config()
-    for name in start:
+    # A key without a default keeps what was SET, as with PgBouncer: a file that is not there.
+    left_out = {row["key"] for row in pooler.show("CONFIG") if row["default"] is None}
+    left_out |= {"logfile", "admin_users", "stats_users", "server_check_query", "server_reset_query"}
+    for name in set(start) - left_out:
         for value in VALUES:
-            if name in HARMFUL_WHEN_SET and value not in ("x" * 255, "1e400", "nan", "1s", "0x", "%s%n"):
-                continue
-            if name in ("logfile", "conffile", "admin_users", "stats_users", "server_check_query",
-                        "server_reset_query", "auth_file"):
+            if name in HARMFUL_WHEN_SET and value not in ("x" * 255, "1e400", "nan", "1s", "0x"):
                 continue
             admin.send_raw(wire.query("SET %s = '%s'" % (name, value.replace("'", "''"))))
             result = admin.result()
@@ -423,18 +432,16 @@ def test_ad07_set_of_everything_to_nonsense(field):
             before = after
     for name, value in (("listen_port", "65536"), ("scram_iterations", "0"), ("peer_id", "65536"),
                         ("scram_iterations", "2147483647"), ("stats_period", "0"),
-                        ("client_tls_sslmode", "require"), ("server_tls_sslmode", "verify-full"),
-                        ("auth_type", "hba"), ("auth_type", "cert"), ("nonsense", "1")):
+                        ("auth_type", "nonsense"), ("pool_mode", ""), ("nonsense", "1")):
         assert error_of(admin, "SET %s = '%s'" % (name, value)) == "SET failed"
-    pooler.admin("RELOAD")
-    after = config()  # a key without a default keeps what was SET, as with PgBouncer
-    without_default = {row["key"] for row in pooler.show("CONFIG") if row["default"] is None}
-    assert {key for key in after if after[key] != start[key]} <= without_default
+    assert settles(admin, "RELOAD") == "RELOAD"
+    assert config() == start
 
 
 TIMES = ["query_timeout", "transaction_timeout", "idle_transaction_timeout", "client_idle_timeout",
          "query_wait_timeout", "client_login_timeout", "server_idle_timeout", "server_lifetime",
-         "server_connect_timeout", "server_login_retry", "server_check_delay", "cancel_wait_timeout",
+         "server_connect_timeout", "server_login_retry", "server_check_delay",
+         "cancel_wait_timeout",
          "autodb_idle_timeout", "reserve_pool_timeout", "dns_max_ttl", "suspend_timeout"]
 
 
@@ -443,7 +450,8 @@ def test_ad07_the_largest_values(field):
     pooler = field()
     admin = pooler.console()
     field.watch.events += 300
-    names = TIMES + ["default_pool_size", "max_client_conn", "max_db_connections", "max_packet_size",
+    names = TIMES + ["default_pool_size", "max_client_conn", "max_db_connections",
+                     "max_packet_size",
                      "max_user_connections", "reserve_pool_size", "max_db_client_connections",
                      "max_user_client_connections", "query_wait_notify", "tcp_keepidle"]
     kept = pooler.client()

@@ -107,7 +107,8 @@ def test_sl03_a_time_limit_frees_the_server(field):
     client = narrow(pooler.client())
     client.send_raw(wire.query("SELECT repeat('x', 1000) FROM generate_series(1, 1000000)"))
     begin = time.monotonic()
-    wait_for(lambda: not pooler.show("CLIENTS", database="p0", addr="127.0.0.1"), "it is thrown out")
+    wait_for(lambda: not pooler.show("CLIENTS", database="p0", addr="127.0.0.1"),
+             "it is thrown out")
     assert 0.3 * SLACK <= time.monotonic() - begin <= 1.4 * SLACK
     pooler.wait_pool(sv_active=0)
     wait_for(lambda: pooler.servers() <= 1, "the server that was stalled is gone")
@@ -115,7 +116,8 @@ def test_sl03_a_time_limit_frees_the_server(field):
 
 # Half-closed connections
 
-@pytest.mark.parametrize("sql", ["SELECT pg_sleep(0.1), 7", "SELECT 7", "SELECT repeat('x', 5000000)"])
+@pytest.mark.parametrize("sql", ["SELECT pg_sleep(0.1), 7", "SELECT 7",
+                                 "SELECT repeat('x', 5000000)"])
 def test_sl05_a_client_that_has_said_all(field, sql):
     """The answer is delivered, or the server is given up; then the end."""
     pooler = field()
@@ -132,7 +134,8 @@ def test_sl05_a_client_that_has_said_all(field, sql):
 
 def test_sl05_in_other_states(field):
     pooler = field(databases={"p0": "", "p1": "", "p2": "pool_size=1"})
-    for data in (b"", wire.query("BEGIN"), wire.query("SELECT 1")[:7], wire.query("COPY pg_class TO STDOUT"),
+    for data in (b"", wire.query("BEGIN"), wire.query("SELECT 1")[:7],
+                 wire.query("COPY pg_class TO STDOUT"),
                  wire.extended("SELECT 1"), wire.query("SELECT 1")):
         blocker = pooler.client("p2")
         client = pooler.client("p2")
@@ -243,14 +246,14 @@ def test_sl09_the_server_comes_back(field, fake_server):
                    databases=behind(port), server_login_retry="0.3")
     clients = [pooler.client(host=pooler.socket_dir) for _ in range(200)]
     before = len(server.sides)
+    pooler.admin("PAUSE p0")
     server.stop_listening()
-    for side in server.sides:
-        side.sock.shutdown(socket.SHUT_RDWR)
-    wait_for(lambda: pooler.servers() == 0, "no server is left")
     for client in clients:
         client.send_raw(wire.query("SELECT 1"))
-    pooler.wait_pool(cl_waiting=200)
+    pooler.wait_pool(cl_waiting=200, sv_idle=0)
+    pooler.admin("RESUME p0")
     time.sleep(0.5)
+    pooler.wait_pool(cl_waiting=200)
     server.listen(port)
     begin = time.monotonic()
     assert int(clients[0].result().value) > before
@@ -579,7 +582,8 @@ def test_lm05_three_hundred_who_wait(field):
             fatal(clients[place], "query_wait_timeout")
             poll.unregister(fd)
             order.append(place)
-    log = [line for line in pooler.log().splitlines() if "closing because: query_wait_timeout" in line]
+    log = [line for line in pooler.log().splitlines()
+           if "closing because: query_wait_timeout" in line]
     assert len(log) == 300
     holder.query("COMMIT")
     field.watch.memory_kib += 512
