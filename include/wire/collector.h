@@ -16,7 +16,7 @@
 /* A zeroed struct is valid and empty. */
 struct collector {
     struct buffer bytes; /* owns */
-    size_t taken;        /* bytes of the message that was handed out last */
+    size_t taken;        /* bytes of the messages that were handed out */
 };
 
 struct collected_message {

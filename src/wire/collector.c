@@ -1,8 +1,9 @@
 /*
  * collector.c - gathers whole messages from a stream, up to a size.
  *
- * A message that was handed out stays in the buffer until the next call, so that its body can be
- * borrowed; `taken` remembers how much of the front that is.
+ * What was handed out stays at the front of the buffer, so that its body can be borrowed, and is
+ * dropped when no whole message is left: to move the rest forward for each message would cost far
+ * more than the messages. `taken` remembers how much it is.
  *
  * SPDX-License-Identifier: ISC
  */
@@ -25,21 +26,25 @@ void collector_feed(struct collector *collector, const void *bytes, size_t size)
 enum collect_result collector_next(struct collector *collector, size_t limit,
                                    struct collected_message *ret_message)
 {
+    size_t left = collector->bytes.size - collector->taken;
     struct frame frame;
+    if (left >= FRAME_HEADER_SIZE) {
+        const uint8_t *next = collector->bytes.data + collector->taken;
+        if (!frame_read_header(next, &frame))
+            return COLLECT_BROKEN;
+        if (frame.size > limit)
+            return COLLECT_TOO_LARGE;
+        if (left >= frame.size) {
+            collector->taken += (size_t) frame.size;
+            *ret_message =
+                (struct collected_message){.type = frame.type,
+                                           .body = next + FRAME_HEADER_SIZE,
+                                           .size = (size_t) frame.size - FRAME_HEADER_SIZE};
+            return COLLECT_MESSAGE;
+        }
+    }
     drop_taken(collector);
-    if (collector->bytes.size < FRAME_HEADER_SIZE)
-        return COLLECT_MORE;
-    if (!frame_read_header(collector->bytes.data, &frame))
-        return COLLECT_BROKEN;
-    if (frame.size > limit)
-        return COLLECT_TOO_LARGE;
-    if (collector->bytes.size < frame.size)
-        return COLLECT_MORE;
-    collector->taken = (size_t) frame.size;
-    *ret_message = (struct collected_message){.type = frame.type,
-                                              .body = collector->bytes.data + FRAME_HEADER_SIZE,
-                                              .size = collector->taken - FRAME_HEADER_SIZE};
-    return COLLECT_MESSAGE;
+    return COLLECT_MORE;
 }
 
 const uint8_t *collector_rest(struct collector *collector, size_t *ret_size)
