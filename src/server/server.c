@@ -189,14 +189,16 @@ static void handle_messages(struct server *server)
     }
 }
 
+/* A server that never stops talking must not keep others waiting, nor its own deadline. */
 static void read_unlinked(struct server *server)
 {
     uint8_t *bytes;
-    size_t size;
+    size_t size, read = 0;
     while (server->state != SERVER_CLOSED && server->link_ops == NULL) {
         switch (connection_receive(&server->connection, &bytes, &size)) {
         case RECEIVED_BYTES:
             server->request_us = clock_now_us();
+            read += size;
             if (server->login != NULL && server->login->tls_asked) {
                 server_login_ssl_answer(server, bytes, size);
                 break;
@@ -205,6 +207,10 @@ static void read_unlinked(struct server *server)
                 server->ops->received(server, size);
             collector_feed(&server->incoming, bytes, size);
             handle_messages(server);
+            if (read >= LOOP_READ_SIZE && server->state != SERVER_CLOSED) {
+                loop_post(server->connection.loop, &server->task);
+                return;
+            }
             break;
         case RECEIVED_NOTHING:
             return;
