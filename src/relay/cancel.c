@@ -200,12 +200,15 @@ static void on_readable(struct connection *connection)
 {
     struct cancel *cancel = cancel_of(connection);
     uint8_t *bytes;
-    size_t size;
+    size_t size, read = 0;
     while (connection_is_open(connection)) {
         switch (connection_receive(connection, &bytes, &size)) {
         case RECEIVED_BYTES:
+            read += size;
             if (cancel->tls_asked)
                 handle_ssl_answer(cancel, bytes, size);
+            else if (read >= LOOP_READ_SIZE)
+                end(cancel, "cancel request could not be sent: unexpected answer", false);
             break; /* PostgreSQL sends nothing else here; whatever it is goes nowhere */
         case RECEIVED_NOTHING:
             return;
@@ -281,12 +284,15 @@ static void on_requester_readable(struct client *client)
     struct cancel *cancel = client->session;
     uint8_t *bytes;
     size_t size;
+    size_t read = 0;
     enum receive_result result;
     do {
         result = connection_receive(&client->connection, &bytes, &size);
-    } while (result == RECEIVED_BYTES);
+        read += result == RECEIVED_BYTES ? size : 0;
+    } while (result == RECEIVED_BYTES && read < LOOP_READ_SIZE);
     if (result == RECEIVED_NOTHING)
         return;
+    /* It has left, or it has much to say where nothing is to be said. */
     if (cancel != NULL)
         cancel->requester = NULL; /* the request goes on */
     client_close(client, NULL, NULL);
