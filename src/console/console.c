@@ -196,11 +196,16 @@ static void read_client(struct console_session *session)
 {
     struct client *client = session->client;
     uint8_t *bytes;
-    size_t size;
+    size_t size, read = 0;
     while (handle_messages(session) && !connection_is_congested(&client->connection)) {
+        if (read >= LOOP_READ_SIZE) {
+            loop_post(client->connection.loop, &client->task); /* others get their turn first */
+            return;
+        }
         switch (connection_receive(&client->connection, &bytes, &size)) {
         case RECEIVED_BYTES:
             client->request_us = clock_now_us();
+            read += size;
             collector_feed(&session->incoming, bytes, size);
             break;
         case RECEIVED_NOTHING:
