@@ -373,6 +373,41 @@ def test_flood_with_a_full_pool(start_pooler, pg):
         wait_for(lambda: not pooler.show("SERVERS", database="p0"), "its servers are gone")
 
 
+@pytest.mark.parametrize("how", ["requester", "server"])
+def test_talk_where_nothing_is_to_be_said(start_pooler, pg, fake_server, how):
+    """Bytes without end behind a request, or in place of its receipt: others are served meanwhile."""
+    block = b"x" * (1 << 18)
+
+    def script(side):
+        if side.log_in():
+            side.serve(lambda side, sql: None)
+        elif how == "server":
+            while True:
+                side.sock.sendall(block)
+        else:
+            side.read_bytes(1)
+    server = fake_server(script)
+    pooler = start_pooler(pool_mode="transaction", cancel_wait_timeout="1", databases={
+        "p0": "host=127.0.0.1 port=%d" % server.port,
+        "p1": "host=127.0.0.1 port=%d" % pg.port})
+    pooler.value("SELECT 1", dbname="p1", user="alice")
+    with unharmed(pooler):
+        client = pooler.client()
+        client.send_raw(wire.query("SELECT 1"))
+        pooler.wait_pool(sv_active=1)
+        requester = client.cancel(wait=False)
+        if how == "requester":
+            with pytest.raises(OSError):
+                for _ in range(4000):
+                    requester.sock.sendall(block)
+        else:
+            requester.expect_eof()
+        requester.close()
+        pooler.wait_pool(cl_active_cancel_req=0, cl_waiting_cancel_req=0, sv_active_cancel=0)
+        client.close()
+        wait_for(lambda: not pooler.show("SERVERS", database="p0"), "its server is gone")
+
+
 # CA07
 
 @pytest.mark.parametrize("how", ["close", "reset"])
