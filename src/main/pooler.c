@@ -42,7 +42,8 @@ struct pooler {
     struct console console;
     struct listeners *listeners; /* owns */
     struct event *signals[countof(handled_signals)]; /* own */
-    struct drain drain; /* of a shutdown that waits for servers */
+    struct task hang_up; /* SIGHUP has come */
+    struct drain drain;  /* of a shutdown that waits for servers */
 };
 
 /* ---- configuration ---- */
@@ -277,8 +278,13 @@ static void on_terminate(struct pooler *pooler, int number)
     shut_down(pooler, term ? SHUTDOWN_WAIT_FOR_CLIENTS : SHUTDOWN_WAIT_FOR_SERVERS);
 }
 
-static void on_hang_up(struct pooler *pooler)
+/*
+ * Once per turn, however many signals have come: libevent reports each of them, and those that
+ * arrive during a reload would make the next one begin before anybody else has had his turn.
+ */
+static void on_hang_up(struct task *task)
 {
+    struct pooler *pooler = container_of(task, struct pooler, hang_up);
     char state[80];
     log_info(NULL, "got SIGHUP, re-reading config");
     snprintf(state, sizeof(state), "RELOADING=1\nMONOTONIC_USEC=%llu",
@@ -315,7 +321,7 @@ static void on_signal(evutil_socket_t number, short what UNUSED, void *argument)
     struct pooler *pooler = argument;
     switch (number) {
     case SIGHUP:
-        on_hang_up(pooler);
+        loop_post(pooler->loop, &pooler->hang_up);
         break;
     case SIGQUIT:
         log_info(NULL, "got SIGQUIT, fast exit");
@@ -424,6 +430,7 @@ static void assemble(struct pooler *pooler, struct tls_setup *tls)
     pooler->clients = clients_create(pooler->pools, pooler->offload, &clients_ops, pooler);
     pooler->cancels.clients = pooler->clients;
     pooler->drain.task.run = on_servers_gone;
+    pooler->hang_up.run = on_hang_up;
     pooler->console = (struct console){.pools = pooler->pools,
                                        .clients = pooler->clients,
                                        .cancels = &pooler->cancels,
