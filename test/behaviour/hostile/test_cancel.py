@@ -153,7 +153,8 @@ def test_late_cancel_never_hits_the_next_client(start_pooler, pg):
         for thread in threads:
             thread.start()
         try:
-            for _ in range(60):
+            end = time.monotonic() + 15 * SLACK
+            while proxy.count < 40 and time.monotonic() < end:
                 for victim in victims:
                     victim.send_raw(wire.query("SELECT pg_sleep(0.004)"))
                 for victim in victims:
@@ -167,7 +168,7 @@ def test_late_cancel_never_hits_the_next_client(start_pooler, pg):
             for thread in threads:
                 thread.join(30 * SLACK)
         assert wrong == []
-        assert proxy.count > 10 and len(answered) > 50
+        assert proxy.count > 5 and len(answered) > 20
         pooler.wait_pool(cl_active=8, sv_active=0, sv_being_canceled=0, cl_active_cancel_req=0,
                          cl_waiting_cancel_req=0, sv_active_cancel=0)
         check_counters(pooler, pg)
