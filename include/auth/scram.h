@@ -58,6 +58,9 @@ void scram_key_cache_derive(struct scram_key_cache *cache, const struct secret *
                             const uint8_t *salt, size_t salt_size, uint32_t iterations,
                             struct scram_keys *ret_keys);
 
+/* How often keys had to be derived, as they were not there. The log counts along at verbosity 1. */
+uint64_t scram_key_cache_derivations(const struct scram_key_cache *cache);
+
 /*
  * A salt that looks like any other and is the same for a name as long as the process lives: for
  * users without a stored verifier, known or not.

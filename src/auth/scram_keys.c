@@ -6,6 +6,7 @@
  *
  * SPDX-License-Identifier: ISC
  */
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -33,6 +34,7 @@ struct scram_key_cache {
     size_t limit;
     uint8_t secret[SCRAM_KEY_SIZE]; /* of this process */
     struct cached_keys *table, *by_use;
+    uint64_t derivations;
 };
 
 void scram_hmac(const uint8_t key[SCRAM_KEY_SIZE], const void *bytes, size_t size,
@@ -136,6 +138,8 @@ void scram_key_cache_derive(struct scram_key_cache *cache, const struct secret *
         entry = memory_new(sizeof(*entry));
         memcpy(entry->fingerprint, key, sizeof(key));
         derive(password, salt, salt_size, iterations, &entry->keys);
+        cache->derivations++;
+        log_debug(NULL, "derived the keys of a password (%" PRIu64 " so far)", cache->derivations);
         HASH_ADD(hh, cache->table, fingerprint, sizeof(key), entry);
     } else {
         DL_DELETE(cache->by_use, entry);
@@ -144,4 +148,9 @@ void scram_key_cache_derive(struct scram_key_cache *cache, const struct secret *
     *ret_keys = entry->keys;
     if (HASH_COUNT(cache->table) > cache->limit)
         drop(cache, cache->by_use->prev);
+}
+
+uint64_t scram_key_cache_derivations(const struct scram_key_cache *cache)
+{
+    return cache->derivations;
 }

@@ -162,6 +162,27 @@ static void test_limit_of_nothing_still_derives(void **state UNUSED)
     scram_key_cache_destroy(cache);
 }
 
+/* 2,000 logins of 20 users, on both sides: as many derivations as users and sides. */
+static void test_one_derivation_for_each_user_and_side(void **state UNUSED)
+{
+    struct scram_key_cache *cache = scram_key_cache_create(100);
+    struct scram_keys keys;
+    assert_int_equal(scram_key_cache_derivations(cache), 0);
+    for (int login = 0; login < 2000; login++) {
+        uint8_t salt[SCRAM_SALT_SIZE];
+        char name[20], servers_salt[20];
+        snprintf(name, sizeof(name), "user%d", login % 20);
+        snprintf(servers_salt, sizeof(servers_salt), "of the server %d", login % 20);
+        struct secret secret = secret_of(name);
+        scram_key_cache_salt(cache, name, salt);
+        scram_key_cache_derive(cache, &secret, salt, sizeof(salt), 2, &keys);
+        secret_release(&secret);
+        derive_text(cache, name, servers_salt, 2, &keys);
+    }
+    assert_int_equal(scram_key_cache_derivations(cache), 40);
+    scram_key_cache_destroy(cache);
+}
+
 /* An unknown user must look like a known one: the same salt at each try, another for each name. */
 static void test_salt_of_a_name(void **state UNUSED)
 {
@@ -191,6 +212,7 @@ int main(void)
         cmocka_unit_test(test_keys_are_remembered_by_all_that_they_depend_on),
         cmocka_unit_test(test_the_entry_unused_for_longest_goes_first),
         cmocka_unit_test(test_limit_of_nothing_still_derives),
+        cmocka_unit_test(test_one_derivation_for_each_user_and_side),
         cmocka_unit_test(test_salt_of_a_name),
         cmocka_unit_test(test_destroy_of_nothing),
     };
