@@ -51,7 +51,9 @@ static int compare_pools(const void *a, const void *b)
 {
     const struct pool *x = *(const struct pool *const *) a, *y = *(const struct pool *const *) b;
     int order = strcmp(x->database->name, y->database->name);
-    return order != 0 ? order : strcmp(x->user->name, y->user->name);
+    if (order == 0)
+        order = strcmp(x->user->name, y->user->name);
+    return order != 0 ? order : (int) x->key.for_auth_query - (int) y->key.for_auth_query;
 }
 
 static int compare_databases(const void *a, const void *b)
@@ -137,10 +139,53 @@ ROWS(servers)
 
 /* ---- pools, databases, users ---- */
 
-ROWS(pools)
+static bool have_same_names(const struct pool *a, const struct pool *b)
+{
+    return a->database == b->database && a->user == b->user;
+}
+
+/*
+ * auth_query has a pool of its own beside that of the clients of the same names. Both are shown as
+ * one: for whoever reads it, database and user name a pool. `second` may be NULL.
+ */
+static struct pool sum_of(const struct pool *first, const struct pool *second)
+{
+    const struct pool *asking = first->key.for_auth_query ? first : second;
+    struct pool sum = *first;
+    if (asking != NULL) /* who waits there has not joined a pool yet */
+        sum.client_count += asking->waiter_count;
+    if (second == NULL)
+        return sum;
+    for (int state = 0; state < SERVER_CLOSED; state++)
+        sum.server_counts[state] += second->server_counts[state];
+    sum.waiter_count += second->waiter_count;
+    if (first->waiters == NULL ||
+        (second->waiters != NULL && second->waiters->since_us < first->waiters->since_us))
+        sum.waiters = second->waiters;
+    return sum;
+}
+
+/* Calls `visit`, if there is one, for each pair of names; returns how many there are. */
+static unsigned visit_pools(const struct report *report, const struct view *view, row_fn *visit,
+                            void *argument)
 {
     struct list list = sorted_pools(report);
-    list_visit(&list, view, visit, argument);
+    unsigned count = 0;
+    for (size_t i = 0; i < list.count; count++) {
+        const struct pool *first = list.items[i++], *second = NULL;
+        if (i < list.count && have_same_names(first, list.items[i]))
+            second = list.items[i++];
+        struct pool sum = sum_of(first, second);
+        if (visit != NULL)
+            visit(argument, view, &sum);
+    }
+    free(list.items);
+    return count;
+}
+
+ROWS(pools)
+{
+    (void) visit_pools(report, view, visit, argument);
 }
 
 ROWS(databases)
@@ -217,7 +262,7 @@ ROWS(lists)
         {"databases", HASH_COUNT(report->pools->databases)},
         {"users", count_users(report)},
         {"peers", HASH_COUNT(config_current()->peers)},
-        {"pools", report->pools->pool_count},
+        {"pools", visit_pools(report, NULL, NULL, NULL)},
         {"peer_pools", 0},
         {"free_clients", client_slab()->unused},
         {"used_clients", report->clients->count - report->clients->logging_in_count},

@@ -19,6 +19,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <utlist.h>
+
 #include "base/buffer.h"
 #include "base/memory.h"
 #include "base/slab.h"
@@ -334,6 +336,38 @@ static void test_pools(void **state UNUSED)
                         "full|bob|5|2|3|4|11|3|12|13|14|15|16|0|0|transaction|round-robin\n");
 }
 
+/* auth_query has a pool of its own; to those who look, a pool is a database and a user. */
+static void test_pools_of_the_same_names_are_one_row(void **state UNUSED)
+{
+    struct waiter first = {.since_us = clock_now_us() - 3250000};
+    struct waiter second = {.since_us = clock_now_us() - 1000000};
+    struct pool asking = {.pools = &pools, .database = &full, .user = &bob};
+    struct pool others = {.pools = &pools, .database = &full, .user = &al};
+    asking.key.for_auth_query = others.key.for_auth_query = 1;
+    asking.waiters = &first;
+    asking.waiter_count = 2;
+    asking.server_counts[SERVER_ACTIVE] = 10;
+    asking.server_counts[SERVER_LOGIN] = 1;
+    others.waiter_count = 5;
+    others.server_counts[SERVER_IDLE] = 3;
+    pool.waiters = &second;
+    pool.client_count = 7;
+    pool.waiter_count = 1;
+    pool.server_counts[SERVER_ACTIVE] = 4;
+    pools.all = NULL;
+    DL_APPEND(pools.all, &asking);
+    DL_APPEND(pools.all, &pool);
+    DL_APPEND(pools.all, &others);
+    assert_string_equal(show("pools", &report),
+                        "full|al|0|5|0|0|0|0|0|3|0|0|0|0|0|session|round-robin\n"
+                        "full|bob|6|3|0|0|14|0|0|0|0|0|1|3|250000|session|round-robin\n");
+    asking.waiters = NULL;
+    assert_non_null(strstr(show("pools", &report), "full|bob|6|3|0|0|14|0|0|0|0|0|1|1|0|session"));
+    pool.waiters = NULL;
+    asking.waiters = &first;
+    assert_non_null(strstr(show("pools", &report), "|1|3|250000|session"));
+}
+
 static void test_longest_wait(void **state UNUSED)
 {
     struct waiter waiter = {.since_us = clock_now_us() - 3250000};
@@ -426,6 +460,7 @@ int main(void)
         view_unit_test(test_users_that_never_logged_in),
         view_unit_test(test_many_users),
         view_unit_test(test_pools),
+        view_unit_test(test_pools_of_the_same_names_are_one_row),
         view_unit_test(test_longest_wait),
         view_unit_test(test_stats),
         view_unit_test(test_large_counters),
