@@ -55,10 +55,8 @@ struct user {
     struct pool *members;             /* pools of this server-side user */
     struct pool *hungry;              /* pools that wait for max_user_connections */
     unsigned server_count, client_count;
-    bool has_learned_keys;
-    struct scram_keys learned_keys; /* from a client that logged in against a stored verifier */
-    struct secret received;         /* owns; clear text that PAM or LDAP took from him last */
-    UT_hash_handle hh;              /* member of pools->users */
+    struct secret received; /* owns; clear text that PAM or LDAP took from him last */
+    UT_hash_handle hh;      /* member of pools->users */
 };
 
 /* What the settings, the entry and the user say together. Kept up to date by pools_refresh(). */
@@ -100,6 +98,7 @@ struct pool {
     struct user *user;         /* borrows: outlives the pool; the server-side user */
     struct pool_key key;
     struct secret fetched;     /* owns; of the user, from auth_query; unset if it was not asked */
+    struct scram_keys *learned; /* owns; from a client that proved a stored verifier; or NULL */
     struct pool_limits limits;
 
     struct server *servers[SERVER_STATES]; /* owns; doubly linked, head is used next */
@@ -193,6 +192,13 @@ void pool_mark_close_needed(struct pool *pool, const char *reason);
 
 /* Closes all servers, linked ones excepted, and forgets the welcome. */
 void pool_close_servers(struct pool *pool, const char *reason);
+
+/*
+ * What the pool's user has shown by logging in as a client is of use for logins to the server: the
+ * secret that auth_query has told, and SCRAM keys; either may be NULL. They stay with the pool,
+ * because another database may know the same name by another secret.
+ */
+void pool_learn(struct pool *pool, const struct secret *fetched, const struct scram_keys *learned);
 
 /* Recomputes the limits from the configuration in force. */
 void pool_refresh(struct pool *pool);

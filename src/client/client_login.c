@@ -337,15 +337,10 @@ void client_login_resume(struct client *client)
 
 static void join_pool(struct client *client, struct pool *pool)
 {
-    const struct scram_keys *learned = client_auth_learned_keys(client->login->auth);
-    if (learned != NULL && pool->user == client->user) {
-        client->user->learned_keys = *learned;
-        client->user->has_learned_keys = true;
-    }
-    /* Secrets of auth_query belong to the database that was asked: they stay with its pool. */
-    if (client->login->query.answer == AUTH_ANSWER_USER && pool->user == client->user &&
-        client->login->query.user_name != NULL)
-        secret_copy(&pool->fetched, &client->login->query.secret);
+    const struct auth_request *query = &client->login->query;
+    if (pool->user == client->user)
+        pool_learn(pool, query->user_name != NULL ? &query->secret : NULL,
+                   client_auth_learned_keys(client->login->auth));
     const struct secret *received = client_auth_received(client->login->auth);
     if (received != NULL && pool->database->config->user == NULL && !pool->database->console)
         secret_copy(&client->user->received, received);

@@ -206,7 +206,6 @@ static void launch(struct pool *pool)
     const struct config_database *config = pool->database->config;
     const struct settings *settings = settings_current();
     const char *host = host_list_pick(&pool->hosts);
-    bool use_learned = pool->user->has_learned_keys;
     struct server_options options = {
         .id = pools_next_id(pool->pools),
         .resolver = pool->pools->resolver,
@@ -221,7 +220,7 @@ static void launch(struct pool *pool)
         .dbname = config->dbname != NULL ? config->dbname : pool->database->name,
         .user = pool->user->name,
         .secret = server_secret(pool),
-        .learned = use_learned ? &pool->user->learned_keys : NULL,
+        .learned = pool->learned,
         .client_encoding = config->client_encoding,
         .datestyle = config->datestyle,
         .timezone = config->timezone,

@@ -64,13 +64,34 @@ struct user *pools_get_user(struct pools *pools, const char *name)
 
 /* ---- pools ---- */
 
+/* What clients have brought in belongs to the user of the pool, and goes with him. */
+static void forget_credentials(struct pool *pool)
+{
+    secret_release(&pool->fetched);
+    if (pool->learned != NULL)
+        OPENSSL_cleanse(pool->learned, sizeof(*pool->learned));
+    free(pool->learned);
+    pool->learned = NULL;
+}
+
+void pool_learn(struct pool *pool, const struct secret *fetched, const struct scram_keys *learned)
+{
+    if (fetched != NULL)
+        secret_copy(&pool->fetched, fetched);
+    if (learned == NULL)
+        return;
+    if (pool->learned == NULL)
+        pool->learned = memory_new(sizeof(*pool->learned));
+    *pool->learned = *learned;
+}
+
 static void free_pool(struct deferred *deferred)
 {
     struct pool *pool = container_of(deferred, struct pool, deferred);
     parameters_release(&pool->welcome_values, &pool->pools->tracked);
     buffer_release(&pool->welcome);
     host_list_release(&pool->hosts);
-    secret_release(&pool->fetched);
+    forget_credentials(pool);
     free(pool);
 }
 
@@ -248,6 +269,7 @@ static void rebind_hosts(struct pool *pool)
 static void give_pool_to(struct pool *pool, struct user *user)
 {
     unsigned servers = pool_server_count(pool);
+    forget_credentials(pool);
     pool_leave_hungry(pool);
     HASH_DELETE(hh, pool->database->members, pool);
     DL_DELETE2(pool->user->members, pool, user_prev, user_next);
@@ -486,7 +508,6 @@ void pools_close(struct pools *pools)
     }
     HASH_ITER(hh, pools->users, user, next_user) {
         HASH_DELETE(hh, pools->users, user);
-        OPENSSL_cleanse(&user->learned_keys, sizeof(user->learned_keys));
         secret_release(&user->received);
         intern_give_back(user->name);
         free(user);
