@@ -202,11 +202,11 @@ static void close_with(struct client *client, const char *reason, const struct b
     struct clients *clients = client->clients;
     struct loop *loop = clients->pools->loop;
     log_closing(client, reason);
+    client_login_destroy(client->login); /* first: its question may be all that holds the database */
+    client->login = NULL;
     detach(client);
     client->state = CLIENT_CLOSED;
     client->server = NULL;
-    client_login_destroy(client->login);
-    client->login = NULL;
     deadline_clear(&client->deadline);
     loop_cancel(loop, &client->task);
     if (goodbye->size > 0)

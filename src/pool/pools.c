@@ -25,6 +25,9 @@
 /* Derived SCRAM keys that are kept: one for each user and direction that is in use. */
 #define KEY_CACHE_LIMIT 100000
 
+/* An automatic entry that only auth_query has used goes when it has had no server for so long. */
+#define NEVER_ENTERED_LIMIT_US (60 * USEC_PER_SEC)
+
 uint64_t pools_next_id(struct pools *pools)
 {
     return ++pools->last_id;
@@ -195,14 +198,32 @@ static void drop_database(struct pools *pools, struct database *database)
     free(database);
 }
 
+/* Somebody got in: auth_query alone makes a pool for every name that anybody can think of. */
+static bool was_entered(const struct database *database)
+{
+    for (const struct pool *pool = database->members; pool != NULL; pool = pool->hh.next)
+        if (!pool->key.for_auth_query)
+            return true;
+    return false;
+}
+
+static bool is_in_use(const struct database *database)
+{
+    for (const struct pool *pool = database->members; pool != NULL; pool = pool->hh.next)
+        if (pool->waiters != NULL)
+            return true;
+    return database->client_count > 0 || database->server_count > 0 || database->paused ||
+           database->disabled;
+}
+
 static void on_automatic_idle(struct deadline *deadline)
 {
     struct database *database = container_of(deadline, struct database, idle);
     struct pools *pools = database->pools;
     if (database->client_count > 0 || database->paused || database->disabled)
         return; /* begins anew when that ends */
-    if (database->server_count > 0) {
-        deadline_set(pools->loop, deadline, settings_current()->autodb_idle_timeout);
+    if (is_in_use(database)) {
+        database_begin_idle(database);
         return;
     }
     log_warn(NULL, "dropping database '%s' as it does not exist anymore or inactive auto-database",
@@ -213,9 +234,11 @@ static void on_automatic_idle(struct deadline *deadline)
 
 void database_begin_idle(struct database *database)
 {
+    usec_t limit_us = settings_current()->autodb_idle_timeout;
+    if (database->members != NULL && !was_entered(database))
+        limit_us = NEVER_ENTERED_LIMIT_US;
     if (database->automatic && database->client_count == 0)
-        deadline_set(database->pools->loop, &database->idle,
-                     settings_current()->autodb_idle_timeout);
+        deadline_set(database->pools->loop, &database->idle, limit_us);
 }
 
 static struct database *add_database(struct pools *pools, const char *name,
@@ -248,13 +271,13 @@ void database_count_client(struct database *database, int change)
     database->client_count += (unsigned) change;
     if (!database->automatic || database->client_count > 0)
         return;
-    if (database->members == NULL) {
-        /* Nobody ever got in: do not let names that were only tried pile up. */
-        if (!database->paused && !database->disabled)
-            drop_database(database->pools, database);
-        return;
+    /* Names that were only tried must not pile up. */
+    if (!was_entered(database) && !is_in_use(database)) {
+        pools_drop_database_pools(database->pools, database, "database removed");
+        drop_database(database->pools, database);
+    } else if (database->members != NULL) {
+        database_begin_idle(database);
     }
-    database_begin_idle(database);
 }
 
 /* ---- reload ---- */
