@@ -23,7 +23,7 @@
 enum auth_answer {
     AUTH_ANSWER_USER,    /* user_name and secret tell who it is */
     AUTH_ANSWER_NO_USER, /* there is no such user */
-    AUTH_ANSWER_FAILED,  /* the failure is for the client; the log has the reason */
+    AUTH_ANSWER_FAILED,  /* the failure is for the client */
 };
 
 struct auth_lookup;
@@ -42,7 +42,10 @@ struct auth_request {
     struct task task;
 };
 
-/* The user who asks for logins of this entry, or NULL: there is no auth_query then. */
+/*
+ * The user who asks for logins of this entry, or NULL: there is no auth_query then. Users of the
+ * console are asked for only where auth_dbname names an entry; otherwise asking fails.
+ */
 const char *auth_query_user(const struct database *database);
 
 /* Asks for `name`; `answered` follows. */
@@ -55,7 +58,7 @@ void auth_query_release(struct auth_request *request);
 /* The answer did not let its user in: if it was a kept one, the next login asks again. */
 void auth_query_distrust(const struct auth_request *request);
 
-/* Drops all kept answers: the configuration has changed. */
+/* Drops all kept answers, and keeps none that was asked for until now: the settings have changed. */
 void auth_query_forget(struct pools *pools);
 
 /* No server of the pool can be reached: what waits gets old answers, where there are any. */

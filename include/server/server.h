@@ -178,7 +178,10 @@ void server_close(struct server *server, const char *reason);
 void server_run_errand(struct server *server, enum errand errand, const char *sql,
                        usec_t limit_us);
 
-/* Sends messages that end with one Sync; `query` gets the answer. The server is ACTIVE. */
+/*
+ * Sends messages that end with one Sync; `query` gets the answer. The server is ACTIVE, and lost if
+ * its `deadline` passes before the end.
+ */
 void server_run_query(struct server *server, const struct buffer *messages,
                       struct server_query *query);
 

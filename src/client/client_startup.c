@@ -639,6 +639,7 @@ static bool needs_query(const struct client *client)
     const struct secret *own = config_find_secret(config_current(), client->user_name);
     return type != AUTH_TYPE_ANY && type != AUTH_TYPE_PAM && type != AUTH_TYPE_LDAP &&
            client->database != NULL && auth_query_user(client->database) != NULL &&
+           !(client->console_role == CONSOLE_ADMIN && is_own_unix_client(client)) &&
            (own == NULL || secret_is_empty(own));
 }
 
@@ -650,12 +651,21 @@ static void go_on(struct client *client, struct failure *failure)
         client_close(client, failure->message, failure->message);
 }
 
+/* The words are ours, or those of the server that would not let auth_user in. */
+static void refuse_with_failure(struct client *client, const struct failure *failure)
+{
+    if (strcmp(failure->sqlstate, SQLSTATE_PROTOCOL_VIOLATION) == 0)
+        client_close(client, failure->message, failure->message);
+    else
+        client_close_with_failure(client, failure);
+}
+
 static void on_query_answered(struct auth_request *request)
 {
     struct client_login *login = container_of(request, struct client_login, query);
     struct client *client = login->client;
     if (request->answer == AUTH_ANSWER_FAILED) {
-        client_close(client, request->failure.message, request->failure.message);
+        refuse_with_failure(client, &request->failure);
         return;
     }
     if (request->answer == AUTH_ANSWER_NO_USER) {
@@ -666,6 +676,8 @@ static void on_query_answered(struct auth_request *request)
     intern_give_back(client->user_name);
     client->user_name = intern_share(request->user_name);
     client->user = pools_get_user(client->clients->pools, client->user_name);
+    if (client->database->console) /* what the name that he gave may do is of no account any more */
+        client->console_role = console_role_of(client, client->user_name);
     login->stage = LOGIN_AUTHENTICATING;
     client_login_limit_login(client);
     go_on(client, &request->failure);

@@ -1,8 +1,7 @@
 /*
  * auth_query.c - asks a server for the secret of a user.
  *
- * A lookup is an object of its own, because the login may go while its query runs: then the server
- * is closed with it, as nobody knows when it would answer.
+ * A lookup is an object of its own, because the login may go while its query runs.
  *
  * SPDX-License-Identifier: ISC
  */
@@ -27,6 +26,9 @@
 /* Kept answers; beyond that the oldest goes. */
 #define CACHE_LIMIT 100000
 
+/* How long a query may take whose asker has gone, from its start on, before its server is closed. */
+#define ABANDONED_LIMIT_US USEC_PER_SEC
+
 struct auth_lookup {
     struct pool *pool;            /* borrows */
     struct auth_request *request; /* borrows; NULL once it was taken back */
@@ -37,7 +39,9 @@ struct auth_lookup {
     const char *user_name; /* owns a reference; of the row */
     struct secret secret;  /* owns; of the row */
     unsigned columns, rows;
-    bool broken; /* the answer is of no use; the log says why */
+    bool broken;   /* the answer is of no use; the log says why */
+    bool outdated; /* the configuration has changed since: the answer is not kept */
+    usec_t started_us; /* the query was sent */
     struct deferred deferred;
     struct auth_lookup *next, *prev; /* member of pools->lookups */
 };
@@ -63,19 +67,13 @@ const char *auth_query_user(const struct database *database)
 {
     const char *own = database->config->auth_user;
     const char *user = own != NULL ? own : settings_current()->auth_user;
-    return database->console || user == NULL || user[0] == '\0' ? NULL : user;
+    return user == NULL || user[0] == '\0' ? NULL : user;
 }
 
 static const char *query_of(const struct database *database)
 {
     const char *own = database->config->auth_query;
     return own != NULL ? own : settings_current()->auth_query;
-}
-
-static bool fail(struct failure *ret_failure, const char *text)
-{
-    failure_set(ret_failure, "%s", text);
-    return false;
 }
 
 /* The entry in which the query runs; NULL with a failure. */
@@ -89,10 +87,10 @@ static struct database *find_auth_database(struct pools *pools, struct database 
         found = pools_find_database(pools, name, true);
     if (found == NULL) {
         log_error(NULL, "authentication database \"%s\" is not configured.", name);
-        fail(ret_failure, "bouncer config error");
+        failure_set(ret_failure, "bouncer config error");
     } else if (found->console) {
         log_error(NULL, "the console cannot be the authentication database (auth_dbname)");
-        fail(ret_failure, "bouncer config error");
+        failure_set(ret_failure, "bouncer config error");
         found = NULL;
     } else if (found->disabled) {
         failure_set(ret_failure, "authentication database \"%s\" is disabled", found->name);
@@ -171,6 +169,9 @@ void auth_query_distrust(const struct auth_request *request)
 
 void auth_query_forget(struct pools *pools)
 {
+    struct auth_lookup *lookup;
+    DL_FOREACH(pools->lookups, lookup)
+        lookup->outdated = true;
     while (pools->auth_cache != NULL && pools->auth_cache->by_age != NULL)
         drop_kept(pools->auth_cache, pools->auth_cache->by_age);
     free(pools->auth_cache);
@@ -221,9 +222,19 @@ static void answer(struct auth_lookup *lookup, enum auth_answer answer)
     if (answer == AUTH_ANSWER_USER) {
         request->user_name = intern_share(lookup->user_name);
         secret_copy(&request->secret, &lookup->secret);
-        keep(request);
+        if (!lookup->outdated)
+            keep(request);
     }
     post_answer(request);
+}
+
+/* ... which is a failure of the pool, in the words that the pool has for its clients. */
+static void answer_failure(struct auth_lookup *lookup, const struct failure *failure)
+{
+    if (lookup->request != NULL)
+        lookup->request->failure = *failure;
+    answer(lookup, AUTH_ANSWER_FAILED);
+    end_lookup(lookup);
 }
 
 /* While no server can be reached, an old answer is better than none. */
@@ -290,11 +301,12 @@ static void take_row(struct auth_lookup *lookup, const struct collected_message 
 {
     struct message_reader reader = message_reader_of(message->body, message->size);
     size_t name_size, secret_size;
-    if (message_read_int16(&reader) != 2)
+    unsigned fields = message_read_int16(&reader);
+    if (fields != 2 && fields == lookup->columns)
         return; /* told by the number of columns */
     const uint8_t *name = read_field(&reader, &name_size);
     const uint8_t *secret = read_field(&reader, &secret_size);
-    if (reader.broken || message_bytes_left(&reader) != 0) {
+    if (fields != 2 || reader.broken || message_bytes_left(&reader) != 0) {
         refuse_answer(lookup, "unexpected response from auth_query");
     } else if (name == NULL) {
         refuse_answer(lookup, "auth_query response contained null user name");
@@ -316,8 +328,9 @@ static void take_error(struct auth_lookup *lookup, const struct collected_messag
 {
     struct error_fields fields;
     (void) error_response_read(message->body, message->size, &fields);
-    log_error(&lookup->server->subject, "S: error in auth_query: %s: %s", fields.severity,
-              fields.message);
+    if (!lookup->broken)
+        log_error(&lookup->server->subject, "S: error in auth_query: %s: %s", fields.severity,
+                  fields.message);
     lookup->broken = true;
 }
 
@@ -350,7 +363,8 @@ static void on_ended(struct server_query *query, bool complete)
 {
     struct auth_lookup *lookup = container_of(query, struct auth_lookup, query);
     struct server *server = lookup->server;
-    if (lookup->request != NULL)
+    bool unanswered = !complete && !lookup->broken && lookup->columns == 0;
+    if (lookup->request != NULL && !(unanswered && answer_from_kept(lookup)))
         answer(lookup, judge(lookup, complete));
     lookup->server = NULL;
     if (complete)
@@ -396,6 +410,7 @@ static void run(struct auth_lookup *lookup, struct server *server)
     struct buffer question = {0};
     server->promised_to = NULL;
     lookup->server = server;
+    lookup->started_us = clock_now_us();
     lookup->query.message = on_message;
     lookup->query.ended = on_ended;
     write_question(lookup, &question);
@@ -409,14 +424,10 @@ static void on_granted(struct task *task)
     struct auth_lookup *lookup = container_of(waiter, struct auth_lookup, waiter);
     struct server *server = waiter->server;
     waiter->server = NULL;
-    if (!waiter->failed) {
+    if (waiter->failed)
+        answer_failure(lookup, &lookup->pool->login_failure);
+    else
         run(lookup, server);
-        return;
-    }
-    log_error(NULL, "auth_query cannot run in \"%s\" as \"%s\": %s", lookup->pool->database->name,
-              lookup->pool->user->name, lookup->pool->login_failure.message);
-    answer(lookup, AUTH_ANSWER_FAILED);
-    end_lookup(lookup);
 }
 
 static void begin(struct auth_lookup *lookup)
@@ -431,8 +442,7 @@ static void begin(struct auth_lookup *lookup)
         pool_wait(lookup->pool, &lookup->waiter, false, clock_now_us());
         return;
     case TAKE_REFUSED:
-        answer(lookup, AUTH_ANSWER_FAILED);
-        end_lookup(lookup);
+        answer_failure(lookup, &failure);
         return;
     }
 }
@@ -474,21 +484,28 @@ void auth_query_ask(struct pools *pools, struct database *database, const char *
         return;
     }
     pool = pools_get_auth_pool(pools, where, pools_get_user(pools, auth_query_user(database)));
-    if (kept != NULL && (is_fresh(kept) || pool_is_unreachable(pool))) {
-        use_kept(request, kept);
-        post_answer(request);
-        pool_tend(pool);
-    } else {
+    if (kept == NULL || (!is_fresh(kept) && !pool_is_unreachable(pool))) {
         look_up(pool, database, name, request);
+        return;
+    }
+    use_kept(request, kept);
+    post_answer(request);
+    if (!is_fresh(kept)) { /* nobody waits, and still somebody wants to know if the server is back */
+        pool->attempt_wanted = true;
+        pool_tend(pool);
     }
 }
 
-/* Whoever asked has gone: a query that waits is given up, one that runs goes with its server. */
+/*
+ * Whoever asked has gone. A query that waits is given up. One that runs may end, so that nobody can
+ * make the pool open servers by leaving early; if it takes long, its server is closed.
+ */
 static void abandon(struct auth_lookup *lookup)
 {
     lookup->request = NULL;
     if (lookup->server != NULL)
-        pool_close_server(lookup->pool, lookup->server, "auth_query was given up");
+        deadline_set_since(lookup->pool->pools->loop, &lookup->server->deadline, ABANDONED_LIMIT_US,
+                           lookup->started_us);
     else
         end_lookup(lookup);
 }
@@ -513,6 +530,9 @@ void auth_query_end_pool(struct pool *pool)
         if (lookup->pool != pool)
             continue;
         answer(lookup, AUTH_ANSWER_FAILED);
-        abandon(lookup);
+        if (lookup->server != NULL)
+            pool_close_server(pool, lookup->server, "auth_query was given up");
+        else
+            end_lookup(lookup);
     }
 }

@@ -402,6 +402,8 @@ static void note_failed_login(struct pool *pool, const char *reason, const struc
 {
     host_list_failed(&pool->hosts);
     pool->retry_later = true;
+    if (pool->key.for_auth_query && !has_connected_server(pool))
+        auth_query_use_old_answers(pool);
     if (is_not_yet(failure)) {
         pool->last_attempt_failed = false;
         return;
@@ -411,8 +413,6 @@ static void note_failed_login(struct pool *pool, const char *reason, const struc
     else
         failure_set(&pool->login_failure, "%s", reason);
     pool->last_attempt_failed = true;
-    if (pool->key.for_auth_query)
-        auth_query_use_old_answers(pool);
     if (failure->message[0] != '\0' && !has_connected_server(pool))
         fail_waiters(pool);
 }

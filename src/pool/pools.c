@@ -384,7 +384,6 @@ void pools_bind(struct pools *pools, database_removed_fn *removed, void *argumen
     resolver_set_ttl(pools->resolver, settings->dns_max_ttl, settings->dns_nxdomain_ttl);
     HASH_ITER(hh, pools->users, user, next)
         user->config = config_find_user(config_current(), user->name);
-    auth_query_forget(pools);
     bind_databases(pools, removed, argument);
     add_new_databases(pools);
     pools_refresh(pools);
@@ -405,6 +404,7 @@ void pools_refresh(struct pools *pools)
 {
     struct database *database, *next;
     struct pool *pool;
+    auth_query_forget(pools);
     HASH_ITER(hh, pools->databases, database, next)
         database_ensure_standing_pool(database);
     forget_received(pools);

@@ -13,6 +13,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include <openssl/crypto.h>
+
 #include "base/intern.h"
 #include "base/slab.h"
 #include "base/text.h"
@@ -189,6 +191,19 @@ static void handle_messages(struct server *server)
     }
 }
 
+/* The rows of auth_query are secrets: nothing of them stays where they came in. */
+static void read_messages(struct server *server, uint8_t *bytes, size_t size)
+{
+    bool secret = server->query != NULL;
+    collector_feed(&server->incoming, bytes, size);
+    handle_messages(server);
+    if (!secret)
+        return;
+    OPENSSL_cleanse(bytes, size);
+    if (server->incoming.bytes.size == server->incoming.taken)
+        collector_release(&server->incoming);
+}
+
 /* A server that never stops talking must not keep others waiting, nor its own deadline. */
 static void read_unlinked(struct server *server)
 {
@@ -205,8 +220,7 @@ static void read_unlinked(struct server *server)
             }
             if (server->login == NULL)
                 server->ops->received(server, size);
-            collector_feed(&server->incoming, bytes, size);
-            handle_messages(server);
+            read_messages(server, bytes, size);
             if (read >= LOOP_READ_SIZE && server->state != SERVER_CLOSED) {
                 loop_post(server->connection.loop, &server->task);
                 return;
@@ -273,6 +287,8 @@ static void on_deadline(struct deadline *deadline)
         fail(server, "reset query failed");
     else if (server->errand == ERRAND_CHECK)
         fail(server, "test query failed");
+    else if (server->errand == ERRAND_QUERY)
+        fail(server, "auth_query was given up");
     else
         server->ops->deadline_passed(server);
 }
