@@ -3,6 +3,7 @@
 import contextlib
 import socket
 import struct
+import subprocess
 import threading
 import time
 
@@ -11,11 +12,10 @@ import pytest
 from support import wire
 from support.fake_server import (command_complete, data_row, error_body, parameter_status, ready,
                                  row_description)
-from support.lookups import ASKER, COLUMNS, PREPARED, Answers, found, row
+from support.lookups import (ASKER, COLUMNS, FROM_TABLE, PREPARED, Answers, found, prepare, row)
 from support.postgres import PASSWORDS
 from support.process import unprivileged, wait_for
 
-FROM_TABLE = "SELECT name, secret FROM logins WHERE name = $1"
 CONFIG_ERROR = "bouncer config error"
 FAILED = {"plain": "password authentication failed", "md5": "password authentication failed",
           "scram-sha-256": "SASL authentication failed"}
@@ -24,18 +24,8 @@ METHODS = list(FAILED)
 
 @pytest.fixture
 def roles(pg):
-    """The role that asks, and a table of secrets in p0 and p1: set_secret(name, secret, dbname)."""
-    for database in ("p0", "p1"):
-        pg.sql("CREATE TABLE IF NOT EXISTS logins (name text PRIMARY KEY, secret text)",
-               dbname=database)
-        pg.sql("TRUNCATE logins; GRANT ALL ON logins TO public", dbname=database)
-    if not pg.sql("SELECT 1 FROM pg_roles WHERE rolname = %s", (ASKER,)):
-        pg.create_role(ASKER, options="LOGIN SUPERUSER")
-
-    def set_secret(name, secret, dbname="p0"):
-        pg.sql("INSERT INTO logins VALUES (%s, %s) ON CONFLICT (name) DO UPDATE SET"
-               " secret = excluded.secret", (name, secret), dbname=dbname)
-    return set_secret
+    """set_secret(name, secret, dbname) for the table that FROM_TABLE reads."""
+    return prepare(pg)
 
 
 @pytest.fixture
@@ -1012,10 +1002,11 @@ def test_console_is_no_place_to_ask(asking):
 
 
 def test_own_user_on_the_unix_socket_needs_no_query(scripted):
-    if unprivileged():
-        pytest.skip("the tests run as another user than the pooler")
     pooler, answers = scripted("plain")
-    assert attempt(pooler, "pgbouncer", "", "pgbouncer", host=pooler.socket_dir) is None
+    done = subprocess.run(
+        ["psql", "-X", "-w", "-h", pooler.socket_dir, "-p", str(pooler.port), "-U", "pgbouncer",
+         "-c", "RELOAD", "pgbouncer"], capture_output=True, text=True, cwd="/", **unprivileged())
+    assert (done.returncode, done.stdout) == (0, "RELOAD\n"), done.stderr
     assert answers.asked == []
 
 

@@ -7,6 +7,25 @@ from support import wire
 from support.fake_server import command_complete, ready, row_description
 
 ASKER = "asker"
+FROM_TABLE = "SELECT name, secret FROM logins WHERE name = $1"
+
+
+def prepare(pg):
+    """
+    Makes the role that asks, a superuser, and an empty table of secrets in p0 and p1. Returns
+    set_secret(name, secret, dbname).
+    """
+    for database in ("p0", "p1"):
+        pg.sql("CREATE TABLE IF NOT EXISTS logins (name text PRIMARY KEY, secret text)",
+               dbname=database)
+        pg.sql("TRUNCATE logins; GRANT ALL ON logins TO public", dbname=database)
+    if not pg.sql("SELECT 1 FROM pg_roles WHERE rolname = %s", (ASKER,)):
+        pg.create_role(ASKER, options="LOGIN SUPERUSER")
+
+    def set_secret(name, secret, dbname="p0"):
+        pg.sql("INSERT INTO logins VALUES (%s, %s) ON CONFLICT (name) DO UPDATE SET"
+               " secret = excluded.secret", (name, secret), dbname=dbname)
+    return set_secret
 
 
 def row(*values):
