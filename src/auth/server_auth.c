@@ -117,9 +117,9 @@ static bool answer_md5(struct server_auth *auth, struct message_reader *reader,
 /* Reads the list up to the empty name that must end it. */
 static void read_mechanisms(struct message_reader *reader, bool *ret_scram, bool *ret_plus)
 {
-    const char *mechanism;
+    const char *mechanism = message_read_text(reader);
     *ret_scram = *ret_plus = false;
-    while (mechanism = message_read_text(reader), mechanism[0] != '\0') {
+    for (; mechanism[0] != '\0'; mechanism = message_read_text(reader)) {
         *ret_scram = *ret_scram || strcmp(mechanism, SCRAM_MECHANISM) == 0;
         *ret_plus = *ret_plus || strcmp(mechanism, SCRAM_MECHANISM_PLUS) == 0;
     }

@@ -267,6 +267,7 @@ static void cut_trailing_blanks(char *text)
         text[--length] = '\0';
 }
 
+PRINTF_LIKE(3, 0)
 static void write_formatted(enum log_level level, const struct log_subject *subject,
                             const char *format, va_list arguments)
 {

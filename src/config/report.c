@@ -11,6 +11,7 @@
 
 #include "base/memory.h"
 
+PRINTF_LIKE(2, 0)
 static char *format_line(struct place place, const char *format, va_list arguments)
 {
     char line[4096];

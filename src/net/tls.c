@@ -321,13 +321,21 @@ static bool is_address(const char *host)
     return inet_pton(AF_INET, host, bytes) == 1 || inet_pton(AF_INET6, host, bytes) == 1;
 }
 
+/* OpenSSL copies the name, but its macro takes no pointer to const. */
+static void set_server_name(SSL *ssl, const char *host)
+{
+    char *name = memory_copy_text(host);
+    SSL_set_tlsext_host_name(ssl, name);
+    free(name);
+}
+
 void tls_connect(struct connection *connection, const struct tls_context *context,
                  const char *host)
 {
     struct tls *tls = begin(connection, context);
     SSL_set_connect_state(tls->ssl);
     if (!is_address(host))
-        SSL_set_tlsext_host_name(tls->ssl, host);
+        set_server_name(tls->ssl, host);
     if (context->mode == SSLMODE_VERIFY_FULL) {
         X509_VERIFY_PARAM *parameters = SSL_get0_param(tls->ssl);
         bool set = is_address(host) ? X509_VERIFY_PARAM_set1_ip_asc(parameters, host) == 1

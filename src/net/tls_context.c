@@ -188,6 +188,15 @@ static int select_alpn(SSL *ssl UNUSED, const unsigned char **ret_selected,
     return SSL_TLSEXT_ERR_OK;
 }
 
+/* OpenSSL reads the list only, but its macro takes no pointer to const. */
+static bool set_groups(SSL_CTX *ssl, const char *list)
+{
+    char *groups = memory_copy_text(list);
+    bool set = SSL_CTX_set1_groups_list(ssl, groups) == 1;
+    free(groups);
+    return set;
+}
+
 static bool set_key_exchange(SSL_CTX *ssl, const struct tls_options *options, char *ret_problem)
 {
     const char *curve = options->ecdhcurve, *dhe = options->dheparams;
@@ -196,7 +205,7 @@ static bool set_key_exchange(SSL_CTX *ssl, const struct tls_options *options, ch
         return fail(ret_problem, "invalid %s_tls_dheparams: %s", options->side, dhe);
     SSL_CTX_set_dh_auto(ssl, !has_text(dhe) || text_equals_ignoring_case(dhe, "auto"));
     if (has_text(curve) && !text_equals_ignoring_case(curve, "auto") &&
-        !text_equals_ignoring_case(curve, "none") && SSL_CTX_set1_groups_list(ssl, curve) != 1)
+        !text_equals_ignoring_case(curve, "none") && !set_groups(ssl, curve))
         return fail(ret_problem, "invalid %s_tls_ecdhecurve: %s", options->side, curve);
     return true;
 }

@@ -59,7 +59,7 @@ static void begin_client(void)
     client.password = &password;
     client.key_cache = cache;
     client.nonce = memory_copy_text(CLIENT_NONCE);
-    buffer_append(&client.first_bare, CLIENT_FIRST + 3, strlen(CLIENT_FIRST) - 3);
+    buffer_append(&client.first_bare, &CLIENT_FIRST[3], strlen(CLIENT_FIRST) - 3);
 }
 
 static int set_up(void **state UNUSED)
@@ -613,8 +613,8 @@ static void test_signatures_that_are_refused(void **state UNUSED)
         "v=6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4A",
         "v=7rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4=",
         "v=AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=",
-        SERVER_FINAL ",x=1",
-        " " SERVER_FINAL,
+        (SERVER_FINAL ",x=1"),
+        (" " SERVER_FINAL),
         "e=invalid-proof",
         "e=",
     };

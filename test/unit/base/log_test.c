@@ -72,6 +72,7 @@ static void seen_syslog(int priority, const char *format, const char *text)
 #define write    planned_write
 #define openlog  seen_openlog
 #define closelog seen_closelog
+#undef syslog /* some compilers make a macro of it */
 #define syslog   seen_syslog
 #include "../../../src/base/log.c"
 #undef write
@@ -280,7 +281,7 @@ static void test_utf8_stays(void **unused UNUSED)
         "\xe2\x82\xac",     "\xed\x9f\xbf",         /* the euro sign, U+D7FF */
         "\xee\x80\x80",     "\xef\xbf\xbf",         /* U+E000, U+FFFF */
         "\xf0\x90\x80\x80", "\xf4\x8f\xbf\xbf",     /* U+10000, U+10FFFF */
-        "\xc3\xa4\xc3\xb6", "a\xf0\x9f\x98\x80" "b",
+        "\xc3\xa4\xc3\xb6", ("a\xf0\x9f\x98\x80" "b"),
     };
     for (size_t i = 0; i < countof(texts); i++)
         assert_logged_as(texts[i], texts[i]);

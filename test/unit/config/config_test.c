@@ -190,7 +190,7 @@ static void test_bad_settings(void **state UNUSED)
          "main.ini:2: unknown parameter: pgbouncer/pool_mod; did you mean \"pool_mode\"?"},
         {"Listen_Port = 1", "main.ini:2: unknown parameter: pgbouncer/Listen_Port; did you mean "
                             "\"listen_port\"?"},
-        {"= 1", "main.ini:2: unknown parameter: pgbouncer/"},
+        {"= 1", "main.ini:2: syntax error: expected \"key = value\" and found \"\""},
         {"default_pool_size = 10s", "main.ini:2: invalid value \"10s\" for parameter "
                                     "default_pool_size: expected an integer"},
         {"default_pool_size =", "main.ini:2: invalid value \"\" for parameter default_pool_size: "

@@ -282,8 +282,10 @@ static void test_short_pipelines_need_no_memory(void **state UNUSED)
 {
     struct answers answers = {0};
     for (unsigned round = 0; round < 100; round++) {
-        for (unsigned i = 0; i < ANSWERS_INLINE / 4; i++)
-            take_all(&answers, "N"), answers_expect(&answers, i % 2 ? 'S' : 'P');
+        for (unsigned i = 0; i < ANSWERS_INLINE / 4; i++) {
+            take_all(&answers, "N");
+            answers_expect(&answers, i % 2 ? 'S' : 'P');
+        }
         for (unsigned i = 0; i < ANSWERS_INLINE / 4; i++)
             take_all(&answers, i % 2 ? "Z" : "1");
         assert_true(answers_settled(&answers));
