@@ -159,8 +159,7 @@ static bool is_plain_list(const char *value)
     for (; *value != '\0'; value++) {
         if (*value == '"')
             quoted = !quoted;
-        else if (!quoted && (*value == ';' || *value == '\'' || *value == '\\' || *value == '-' ||
-                             *value == '/'))
+        else if (!quoted && strchr(";'\\-/$", *value) != NULL) /* a dollar may begin a literal */
             return false;
     }
     return !quoted;

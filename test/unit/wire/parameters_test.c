@@ -254,6 +254,8 @@ static void test_search_path_that_is_no_list_is_quoted(void **state UNUSED)
     } cases[] = {
         {"a; DROP TABLE t", "'a; DROP TABLE t'"},
         {"a--", "'a--'"},
+        {"$a$", "'$a$'"}, /* would be a literal up to the next $a$, in another value */
+        {"a, $$", "'a, $$'"},
         {"a/*", "'a/*'"},
         {"a'b", "'a''b'"},
         {"a\\", "E'a\\\\'"},
