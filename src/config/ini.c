@@ -149,9 +149,11 @@ static const uint8_t *read_key(struct reader *reader, const uint8_t *at, const u
                 break;
             buffer_append(&reader->key, at, 1);
         }
-        if (at++ == end || reader->key.size == 0)
+        if (at++ == end)
             return NULL;
     }
+    if (reader->key.size == 0)
+        return NULL;
     buffer_append(&reader->key, "", 1);
     return at;
 }

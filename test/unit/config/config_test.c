@@ -448,7 +448,7 @@ static void test_failed_reload(void **state UNUSED)
         "[pgbouncer]\nmax_client_conn = x\n",
         "[pgbouncer]\nmax_client_conn = 8\n[databases]\nb = port=x\n",
         "[pgbouncer]\nmax_client_conn = 8\n[data",
-        "\x7f" "ELF\x01\x02",
+        ("\x7f" "ELF\x01\x02"),
         "\xef\xbb\xbf[pgbouncer]\n",
         "[pgbouncer]\n%include main.ini\n",
     };

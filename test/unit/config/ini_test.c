@@ -133,7 +133,6 @@ static void test_values(void **state UNUSED)
         {"k = %include x", "main.ini:1 /k=<%include x>\n"},
         {"k = $HOME ~ `x`", "main.ini:1 /k=<$HOME ~ `x`>\n"},
         {"k = \xff\x01", "main.ini:1 /k=<\xff\x01>\n"},
-        {"= v", "main.ini:1 /=<v>\n"},
     };
     for (size_t i = 0; i < countof(cases); i++)
         assert_reads(cases[i].text, cases[i].expected);
@@ -195,6 +194,7 @@ static void test_syntax_errors(void **state UNUSED)
         {"a:b = c", "main.ini:1: syntax error: expected \"key = value\" and found \"a:b\""},
         {"\xc3\xa4 = c",
          "main.ini:1: syntax error: expected \"key = value\" and found \"\xc3\xa4\""},
+        {"= c", "main.ini:1: syntax error: expected \"key = value\" and found \"\""}, /* no user "" */
         {"'' = c", "main.ini:1: syntax error: expected \"key = value\" and found \"''\""},
         {"\"\" = c", "main.ini:1: syntax error: expected \"key = value\" and found \"\"\"\""},
         {"'a", "main.ini:1: syntax error: expected \"key = value\" and found \"'a\""},
