@@ -12,8 +12,10 @@
  *     until the client sends one;
  *   - while the server reads COPY data it ignores Sync, and answers any other message than CopyData,
  *     CopyDone and CopyFail with an error that ends the COPY;
- *   - a COPY may also fail before the server reads on (COPY FREEZE, a trigger): then a Sync that was
- *     sent behind the Execute is no part of it and ends the skipping;
+ *   - a COPY may also fail before the server has read all that was sent (a bad row, COPY FREEZE):
+ *     then what was sent behind is no part of it and is answered. Nobody can tell whether it has
+ *     been read, unless it was one Sync that is answered at once. So such a queue is in doubt for
+ *     good: more may come than it knows of;
  *   - a Query and a FunctionCall are never answered by ReadyForQuery alone;
  *   - CopyDone and CopyFail outside COPY are ignored and not answered.
  *
@@ -37,17 +39,25 @@ struct answers {
     uint32_t capacity; /* a power of two, or 0 while inline */
     bool skipping;     /* the server skips everything until the next Sync is sent */
     bool copying;      /* the server reads COPY data, and the client has not ended it */
-    bool sync_in_copy; /* a Sync was sent into the COPY at the head, which may have read it or not */
     bool begun;        /* something has come for the head */
+    bool in_doubt;     /* more may be answered than what the queue holds */
+    bool other_in_copy;     /* what is no COPY data and no Sync was sent into the COPY at the head */
+    uint8_t syncs_in_copy;  /* Syncs that were sent into it; 2 is many */
     uint8_t inline_entries[ANSWERS_INLINE];
 };
 
 void answers_release(struct answers *answers);
 
-/* Nothing is owed, skipped or copied. */
-static inline bool answers_settled(const struct answers *answers)
+/* Nothing is owed, skipped or copied, as far as the queue knows. */
+static inline bool answers_complete(const struct answers *answers)
 {
     return answers->count == 0 && !answers->skipping && !answers->copying;
+}
+
+/* The same, and it is certain: the server may serve somebody else. */
+static inline bool answers_settled(const struct answers *answers)
+{
+    return answers_complete(answers) && !answers->in_doubt;
 }
 
 /*

@@ -239,14 +239,23 @@ bool session_obtain_server(struct session *session)
     return false;
 }
 
-static bool is_settled(const struct session *session)
+/* Both streams stand at the end of a message, and the client has got what it will get. */
+static bool is_complete(const struct session *session)
 {
     const struct server *server = session->client->server;
     bool mid_message = session->body_left > 0 && !session->dropping;
-    return server->ready && answers_settled(&server->answers) && server->body_left == 0 &&
+    return server->ready && answers_complete(&server->answers) && server->body_left == 0 &&
            server->held.size == 0 && session->stash.size == 0 && !mid_message &&
            !connection_is_congested(&server->connection);
 }
+
+/* The same, and so that the server may serve somebody else. */
+static bool is_settled(const struct session *session)
+{
+    return is_complete(session) && answers_settled(&session->client->server->answers);
+}
+
+static const char in_doubt[] = "more may be answered than was expected, after a failed COPY";
 
 static struct server *unlink_server(struct session *session)
 {
@@ -262,9 +271,10 @@ static struct server *unlink_server(struct session *session)
 void session_release_if_settled(struct session *session)
 {
     struct client *client = session->client;
-    if (pool_of(session)->limits.mode == POOL_SESSION || !is_settled(session))
+    if (pool_of(session)->limits.mode == POOL_SESSION || !is_complete(session))
         return;
-    pool_give_back(client->pool, unlink_server(session), true, NULL);
+    bool settled = is_settled(session);
+    pool_give_back(client->pool, unlink_server(session), settled, settled ? NULL : in_doubt);
     set_idle_limit(session);
     if (client->connection.readable)
         loop_post(loop_of(session), &client->task);
@@ -301,7 +311,7 @@ void session_end_query(struct session *session, char transaction_status)
     struct server *server = client->server;
     struct pool *pool = client->pool;
     server->transaction_status = transaction_status;
-    if (!answers_settled(&server->answers))
+    if (!answers_complete(&server->answers))
         return;
     usec_t now_us = clock_now_us();
     if (server->query_start_us != 0)
@@ -336,6 +346,8 @@ static const char *unsettled_reason(const struct server *server)
         return "client disconnect while server was not ready";
     if (server->answers.count > 0)
         return "client disconnected with query in progress";
+    if (server->answers.in_doubt)
+        return in_doubt;
     return "client disconnect before everything was sent to the server";
 }
 

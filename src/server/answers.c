@@ -66,11 +66,24 @@ static void drop_head(struct answers *answers)
     answers->begun = false;
 }
 
+/* What was sent into the COPY at the head has been read, or there is no such head any more. */
+static void forget_copy(struct answers *answers)
+{
+    answers->other_in_copy = false;
+    answers->syncs_in_copy = 0;
+}
+
+static void doubt(struct answers *answers)
+{
+    answers->in_doubt = true;
+    forget_copy(answers);
+}
+
 /* The head was answered. An end of COPY that nobody waited for is ignored by the server. */
 static void pop(struct answers *answers)
 {
     drop_head(answers);
-    answers->sync_in_copy = false;
+    forget_copy(answers);
     while (answers->count > 0 && entry_at(answers, 0) == 'c')
         drop_head(answers);
 }
@@ -87,18 +100,28 @@ bool answers_will_come(const struct answers *answers)
     return answers_ends_request(entry_at(answers, answers->count - 1) & (uint8_t) ~SWALLOWED);
 }
 
+/* Sync is ignored in a COPY; whatever else is no COPY data is lost in the error that it causes. */
+static void add_to_copy(struct answers *answers, uint8_t type)
+{
+    if (type == 'S') {
+        answers->syncs_in_copy = answers->syncs_in_copy == 0 ? 1 : 2;
+        return;
+    }
+    answers->copying = false;
+    answers->other_in_copy = type != 'c' && type != 'f';
+}
+
 void answers_expect(struct answers *answers, uint8_t type)
 {
     if (type == 'd' || type == 'H')
         return;
     if (answers->copying) {
-        /* Sync is ignored meanwhile; whatever else is not COPY is lost in the error that it causes. */
-        if (type == 'S')
-            answers->sync_in_copy = true;
-        else
-            answers->copying = false;
+        add_to_copy(answers, type);
         return;
     }
+    /* If the Sync in the COPY ends the skipping, this is answered; if not, this is skipped or ends it. */
+    if (answers->skipping && answers->syncs_in_copy > 0 && type != 'c' && type != 'f')
+        doubt(answers);
     if (answers->skipping && type != 'S')
         return;
     if (type == 'c' || type == 'f') {
@@ -129,13 +152,9 @@ static void begin_copy_in(struct answers *answers)
 {
     uint32_t kept = 1, read = 1;
     answers->copying = true;
-    answers->sync_in_copy = false;
-    for (; read < answers->count && answers->copying; read++) {
-        if (entry_at(answers, read) == 'S')
-            answers->sync_in_copy = true;
-        else
-            answers->copying = false;
-    }
+    forget_copy(answers);
+    for (; read < answers->count && answers->copying; read++)
+        add_to_copy(answers, entry_at(answers, read));
     for (; read < answers->count; read++)
         put_entry(answers, kept++, entry_at(answers, read));
     answers->count = kept;
@@ -146,21 +165,42 @@ static bool is_extended(uint8_t type)
     return type == 'P' || type == 'B' || type == 'D' || type == 'E' || type == 'C';
 }
 
-/* After an error in the extended protocol everything up to the next Sync is skipped. */
-static void skip_to_sync(struct answers *answers)
+/*
+ * After an error in the extended protocol everything up to the next Sync is skipped. Returns false
+ * if there was more than the failed head and ends of COPY.
+ */
+static bool skip_to_sync(struct answers *answers)
 {
-    while (answers->count > 0 && entry_at(answers, 0) != 'S')
-        drop_head(answers);
+    bool alone = true;
+    drop_head(answers);
+    for (; answers->count > 0 && entry_at(answers, 0) != 'S'; drop_head(answers))
+        alone = alone && entry_at(answers, 0) == 'c';
     answers->skipping = answers->count == 0;
+    return alone && answers->skipping;
+}
+
+/*
+ * The head failed. Of what was sent into its COPY the server may have read all or nothing: only if
+ * that is one Sync, with nothing behind it, will the next answer tell.
+ */
+static void fail_head(struct answers *answers)
+{
+    bool told = is_extended(head_type(answers)) && skip_to_sync(answers);
+    answers->copying = false;
+    if (answers->other_in_copy || answers->syncs_in_copy > 1 ||
+        (answers->syncs_in_copy == 1 && !told))
+        doubt(answers);
 }
 
 /* ReadyForQuery with nothing to answer it: for a Sync that a failed COPY has not read, after all. */
 static bool ends_skipping(struct answers *answers)
 {
-    bool due = answers->skipping && answers->sync_in_copy;
-    if (due)
-        answers->skipping = answers->sync_in_copy = false;
-    return due;
+    bool due = answers->skipping && answers->syncs_in_copy > 0;
+    if (due) {
+        answers->skipping = false;
+        forget_copy(answers);
+    }
+    return due || answers->in_doubt;
 }
 
 bool answers_received(struct answers *answers, uint8_t type)
@@ -174,15 +214,13 @@ bool answers_received(struct answers *answers, uint8_t type)
     answers->begun = head != 0;
     switch (type) {
     case 'E':
-        answers->copying = false;
-        if (is_extended(head))
-            skip_to_sync(answers);
+        fail_head(answers);
         return true;
     case 'Z':
         if (head == 0)
             return ends_skipping(answers);
         if (!answers_ends_request(head) || (head != 'S' && !begun))
-            return false;
+            return answers->in_doubt;
         pop(answers);
         return true;
     case '1':
@@ -208,8 +246,10 @@ bool answers_received(struct answers *answers, uint8_t type)
         return head == 'F';
     case 'C':
     case 'I':
-        if (head == 'Q')
+        if (head == 'Q') {
+            forget_copy(answers);
             return true;
+        }
         answered = 'E';
         break;
     case 's':

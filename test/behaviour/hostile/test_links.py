@@ -598,3 +598,26 @@ def test_forced_user(start_pooler):
         client.terminate()
         check_clean(pooler.client(user=user))
         pooler.close_clients()
+
+
+# A COPY with more behind it than belongs there
+
+COPY = "COPY copied FROM STDIN"
+BAD_ROW = wire.copy_data(b"not a number\ta\n")
+SLOW = "SELECT 'not yours' FROM pg_sleep(0.3)"
+
+
+@pytest.mark.parametrize("behind", [wire.query(SLOW), wire.sync() + wire.query(SLOW),
+                                    wire.query("SELECT 1") + wire.query(SLOW)])
+@pytest.mark.parametrize("extended", [False, True])
+def test_what_is_sent_into_a_copy_is_answered_to_nobody_else(single, pg, extended, behind):
+    """A COPY that fails has read what was sent into it, or has not: then the server answers it."""
+    pg.sql("DROP TABLE IF EXISTS copied; CREATE TABLE copied (n int, t text);"
+           " GRANT ALL ON copied TO public")
+    first, second = single.client(), single.client()
+    begin = wire.parse(COPY) + wire.bind() + wire.execute() if extended else wire.query(COPY)
+    first.send_raw(begin + BAD_ROW + behind + (wire.sync() if extended else b""))
+    while first.read().type != "Z":
+        pass
+    assert second.value("SELECT 'mine'") == "mine"
+    check_clean(second)

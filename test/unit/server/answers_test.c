@@ -136,8 +136,8 @@ static void test_copy_reads_over_syncs(void **state UNUSED)
 {
     static const char *const scripts[] = {
         ">PBES<12G:>dc:<C.", ">PBES<12G>dcS<CZ.", ">PBES<12G>SdHSc:S<CZ.",
-        ">PBESdcS<12GCZ.",   ">PBESSdcS<12GCZ.",  ">PBES<12G>d<E:>S<Z.",
-        ">PBES<12G>dfS<EZ.", ">Q<G>Sdc<CZ.",      ">PBES<12G>dc<C~Z",
+        ">PBESdcS<12GCZ.",   ">PBESSdcS<12GCZ.",  ">Q<G>Sdc<CZ.",
+        ">PBES<12G>dc<C~Z",
     };
     run_all(scripts, countof(scripts));
 }
@@ -158,18 +158,25 @@ static void test_copy_that_fails_before_it_reads(void **state UNUSED)
 {
     static const char *const scripts[] = {
         ">PBES<12GE:Z.",        ">PBES<12GEZ.>PBES<12CZ.", ">PBE<12G>S<E:Z.",
-        ">PBES<12GEZ.>dc.S<Z.", ">PBES<12GEZ~Z",           ">PBES<12GE>S<Z~Z",
+        ">PBES<12GEZ.>dc.S<Z.", ">PBES<12GEZ~Z",           ">PBES<12GE>S<Z:Z:",
         ">PBE<12GE:~Z",         ">PBES<12GEZ>P<E~Z",       ">PBES<12G>dc<C>P<E~Z",
     };
     run_all(scripts, countof(scripts));
 }
 
-/* Before PostgreSQL 14 the message is lost in the error; what follows is answered. */
-static void test_other_messages_make_copy_fail(void **state UNUSED)
+/*
+ * A message that was sent into a COPY is lost in the error, or answered behind it: if the COPY had
+ * failed before, because of a bad row. As both may be, such a server must never be taken for settled.
+ */
+static void test_copy_that_fails_leaves_what_it_has_not_read_in_doubt(void **state UNUSED)
 {
     static const char *const scripts[] = {
-        ">Q<G>Q:<EZ.",   ">Q<G>QQ:<EZ:TDCZ.",    ">QQQ<GEZ:TDCZ.",
-        ">Q<G>QS<EZ:Z.", ">PBE<12G>P:BES:<E:Z.", ">PBEPBES<12GEZ.",
+        ">Q<G>Q:<EZ:",        ">Q<G>QQ:<EZ:TDCZ:", ">QQQ<GEZ:TDCZ:",       ">Q<G>QS<EZ:Z:",
+        ">QdQ<GEZ:",          ">QdF<GEZ:",         ">PBE<12G>P:BES:<E:Z:", ">PBEPBES<12GEZ:",
+        ">QdS<GEZ:Z:",        ">QdSQ<GEZ:~T",      ">QdSQ<GEZ:Z:~T",     ">Q<G>Sdc<EZ:Z:",
+        ">PBES<12G>d<E:>S<Z:", ">PBES<12G>d<E:>S<Z:Z:", ">PBES<12G>dfS<EZ:", ">PBESdcS<12GEZ:Z:",
+        ">PBESSdc<12GEZ:Z:",  ">QdQ<GEZ>Q:<CZ:",
+        ">PBESdcPBE<12GE:",   ">PBESdc<12GE>P:<Z:", ">PBESdc<12GE:Z.",
     };
     run_all(scripts, countof(scripts));
 }
@@ -501,8 +508,8 @@ static void compare_with_model(unsigned seed)
             fail_msg("seed %u: settled too early behind '%.*s'", seed, (int) model.sent_count,
                      model.sent);
     }
-    if (!answers_settled(&answers))
-        fail_msg("seed %u: not settled in the end", seed);
+    if (!answers_complete(&answers))
+        fail_msg("seed %u: not complete in the end", seed);
     answers_release(&answers);
 }
 
@@ -523,7 +530,7 @@ int main(void)
         cmocka_unit_test(test_copy_reads_over_syncs),
         cmocka_unit_test(test_copy_that_fails_in_its_middle),
         cmocka_unit_test(test_copy_that_fails_before_it_reads),
-        cmocka_unit_test(test_other_messages_make_copy_fail),
+        cmocka_unit_test(test_copy_that_fails_leaves_what_it_has_not_read_in_doubt),
         cmocka_unit_test(test_ends_of_copy_outside_copy),
         cmocka_unit_test(test_wrong_answers),
         cmocka_unit_test(test_ready_alone_answers_no_query),
