@@ -2,7 +2,7 @@
  * server_auth.c - logs in to a server.
  *
  * Only the first request may choose a method, and a SCRAM exchange that has begun must be finished:
- * a server that cannot prove that it knows the verifier is not believed.
+ * a server that cannot prove that it knows the verifier is not believed. After a failure nothing is.
  *
  * SPDX-License-Identifier: ISC
  */
@@ -27,7 +27,7 @@ enum {
     REQUEST_SASL_FINAL = 12,
 };
 
-enum step { STEP_BEGIN, STEP_ANSWERED, STEP_SCRAM_FIRST_SENT, STEP_SCRAM_FINAL_SENT };
+enum step { STEP_BEGIN, STEP_ANSWERED, STEP_SCRAM_FIRST_SENT, STEP_SCRAM_FINAL_SENT, STEP_FAILED };
 
 struct server_auth {
     enum step step;
@@ -190,16 +190,17 @@ static bool fits_step(const struct server_auth *auth, uint32_t request)
         return request == REQUEST_SASL_CONTINUE;
     case STEP_SCRAM_FINAL_SENT:
         return request == REQUEST_SASL_FINAL;
+    case STEP_FAILED:
+        break;
     }
     return false;
 }
 
-bool server_auth_respond(struct server_auth *auth, const uint8_t *body, size_t size,
-                         struct buffer *ret_bytes, bool *ret_done, struct failure *ret_failure)
+static bool respond(struct server_auth *auth, const uint8_t *body, size_t size,
+                    struct buffer *ret_bytes, bool *ret_done, struct failure *ret_failure)
 {
     struct message_reader reader = message_reader_of(body, size);
     uint32_t request = message_read_int32(&reader);
-    *ret_done = false;
     if (reader.broken)
         return fail(ret_failure, "malformed authentication request");
     if (!fits_step(auth, request)) {
@@ -226,4 +227,14 @@ bool server_auth_respond(struct server_auth *auth, const uint8_t *body, size_t s
                     request);
         return false;
     }
+}
+
+bool server_auth_respond(struct server_auth *auth, const uint8_t *body, size_t size,
+                         struct buffer *ret_bytes, bool *ret_done, struct failure *ret_failure)
+{
+    *ret_done = false;
+    if (respond(auth, body, size, ret_bytes, ret_done, ret_failure))
+        return true;
+    auth->step = STEP_FAILED;
+    return false;
 }

@@ -373,6 +373,25 @@ static void test_only_one_method_is_answered(void **state UNUSED)
     }
 }
 
+/* Whoever could not prove himself cannot say that all is well. */
+static void test_nothing_is_believed_after_a_failure(void **state UNUSED)
+{
+    static const char wrong[] = "v=AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
+    struct buffer final = {0};
+    begin("bob-pw", NULL);
+    answer_offer();
+    answer_continue(&final);
+    expect_failed(request(12, wrong, sizeof(wrong) - 1),
+                  "server login failed: invalid server signature");
+    expect_failed(request(0, NULL, 0), "server login failed: unexpected authentication request");
+    expect_failed(request(12, final.data, final.size),
+                  "server login failed: unexpected authentication request");
+    begin(NULL, NULL);
+    expect_failed(request(3, NULL, 0), "server login failed: wrong password type");
+    expect_failed(request(0, NULL, 0), "server login failed: unexpected authentication request");
+    buffer_release(&final);
+}
+
 static void test_unsupported_requests(void **state UNUSED)
 {
     static const uint32_t codes[] = {1, 2, 4, 6, 7, 8, 9, 13, 99, 0xffffffff};
@@ -415,6 +434,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_scram_cannot_be_left_early, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_scram_must_begin_with_an_offer, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_only_one_method_is_answered, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_nothing_is_believed_after_a_failure, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_unsupported_requests, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_requests_that_are_cut, set_up, tear_down),
     };
