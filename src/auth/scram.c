@@ -38,7 +38,7 @@ static void add_text(struct buffer *out, const char *text)
     buffer_append(out, text, strlen(text));
 }
 
-/* Reads "<name>=value" up to the next comma or the end, and steps over the comma. */
+/* Reads "<name>=value" up to the end or the next comma, and steps over it: more must follow. */
 static bool read_attribute(struct cursor *cursor, char name, struct range *ret_value)
 {
     const char *comma;
@@ -46,6 +46,8 @@ static bool read_attribute(struct cursor *cursor, char name, struct range *ret_v
         return false;
     cursor->at += 2;
     comma = memchr(cursor->at, ',', (size_t) (cursor->end - cursor->at));
+    if (comma != NULL && comma + 1 == cursor->end)
+        return false;
     ret_value->start = cursor->at;
     ret_value->length = (size_t) ((comma != NULL ? comma : cursor->end) - cursor->at);
     cursor->at = comma != NULL ? comma + 1 : cursor->end;

@@ -614,6 +614,7 @@ static void test_signatures_that_are_refused(void **state UNUSED)
         "v=7rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4=",
         "v=AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=",
         (SERVER_FINAL ",x=1"),
+        (SERVER_FINAL ","), /* a comma with nothing behind it */
         (" " SERVER_FINAL),
         "e=invalid-proof",
         "e=",
