@@ -7,10 +7,11 @@ from support import wire
 
 
 def allow_descriptors(count):
-    """For this process; the pooler raises its own limit."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    """For this process, which may have more already; the pooler raises its own limit."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     assert hard == resource.RLIM_INFINITY or hard >= count
-    resource.setrlimit(resource.RLIMIT_NOFILE, (count, hard))
+    if soft != resource.RLIM_INFINITY and soft < count:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (count, hard))
 
 
 class Crowd:
