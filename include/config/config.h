@@ -169,6 +169,9 @@ void config_database_destroy(struct config_database *database);
 bool userlist_parse(const char *file, const char *text, size_t size, struct config_secret **secrets,
                     struct config_report *report);
 
+/* Frees what userlist_parse() has made; the table is empty afterwards. */
+void userlist_release(struct config_secret **secrets);
+
 /*
  * Writes every setting with its documentation to standard output: as an ini file in which all lines
  * are comments, or as the list of the manual page (mdoc).

@@ -318,20 +318,12 @@ struct config *config_load(const char *file, const struct config *previous, int 
 
 void config_destroy(struct config *config)
 {
-    struct config_secret *secret, *next;
     if (config == NULL)
         return;
     entries_release(config);
     hba_destroy(config->hba); /* before the maps, which it borrows */
     ident_destroy(config->ident);
-    HASH_ITER(hh, config->secrets, secret, next)
-    {
-        HASH_DEL(config->secrets, secret);
-        secret_release(&secret->secret);
-        secret_release(&secret->older);
-        free(secret->name);
-        free(secret);
-    }
+    userlist_release(&config->secrets);
     settings_release(&config->settings);
     free(config->file);
     free(config);

@@ -119,3 +119,15 @@ bool userlist_parse(const char *file, const char *text, size_t size, struct conf
     buffer_wipe(&secret);
     return problem == NULL;
 }
+
+void userlist_release(struct config_secret **secrets)
+{
+    struct config_secret *entry, *next;
+    HASH_ITER(hh, *secrets, entry, next) {
+        HASH_DEL(*secrets, entry);
+        secret_release(&entry->secret);
+        secret_release(&entry->older);
+        free(entry->name);
+        free(entry);
+    }
+}

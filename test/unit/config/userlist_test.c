@@ -35,13 +35,7 @@ static struct parsed parse(const char *text)
 
 static void release(struct parsed *parsed)
 {
-    struct config_secret *secret, *next;
-    HASH_ITER(hh, parsed->config.secrets, secret, next) {
-        HASH_DEL(parsed->config.secrets, secret);
-        secret_release(&secret->secret);
-        free(secret->name);
-        free(secret);
-    }
+    userlist_release(&parsed->config.secrets);
     config_report_release(&parsed->report);
 }
 
