@@ -58,7 +58,7 @@ void auth_query_release(struct auth_request *request);
 /* The answer did not let its user in: if it was a kept one, the next login asks again. */
 void auth_query_distrust(const struct auth_request *request);
 
-/* Drops all kept answers, and keeps none that was asked for until now: the settings have changed. */
+/* Drops all kept answers, and keeps none that was asked for before: the settings have changed. */
 void auth_query_forget(struct pools *pools);
 
 /* No server of the pool can be reached: what waits gets old answers, where there are any. */

@@ -202,7 +202,7 @@ static void close_with(struct client *client, const char *reason, const struct b
     struct clients *clients = client->clients;
     struct loop *loop = clients->pools->loop;
     log_closing(client, reason);
-    client_login_destroy(client->login); /* first: its question may be all that holds the database */
+    client_login_destroy(client->login); /* first: its question may keep the database */
     client->login = NULL;
     detach(client);
     client->state = CLIENT_CLOSED;

@@ -26,7 +26,7 @@
 /* Kept answers; beyond that the oldest goes. */
 #define CACHE_LIMIT 100000
 
-/* How long a query may take whose asker has gone, from its start on, before its server is closed. */
+/* How long a query may take, from its start on, whose asker has gone; then its server is closed. */
 #define ABANDONED_LIMIT_US USEC_PER_SEC
 
 struct auth_lookup {
@@ -313,7 +313,8 @@ static void take_row(struct auth_lookup *lookup, const struct collected_message 
     } else if (name_size == 0 || name_size > USER_NAME_MAX || secret_size > SECRET_MAX ||
                memchr(name, '\0', name_size) != NULL ||
                (secret_size > 0 && memchr(secret, '\0', secret_size) != NULL)) {
-        refuse_answer(lookup, "auth_query response contained a user name or secret that cannot be used");
+        refuse_answer(lookup,
+                      "auth_query response contained a user name or secret that cannot be used");
     } else {
         intern_give_back(lookup->user_name);
         lookup->user_name = intern_take_bytes(name, name_size);
@@ -490,7 +491,7 @@ void auth_query_ask(struct pools *pools, struct database *database, const char *
     }
     use_kept(request, kept);
     post_answer(request);
-    if (!is_fresh(kept)) { /* nobody waits, and still somebody wants to know if the server is back */
+    if (!is_fresh(kept)) { /* nobody waits, but somebody wants to know if the server is back */
         pool->attempt_wanted = true;
         pool_tend(pool);
     }
