@@ -91,7 +91,8 @@ CREATE SCHEMA evil;
 CREATE TABLE evil.logins AS SELECT 'bob2'::text AS name, '{0}'::text AS secret;
 CREATE TABLE evil.pg_authid AS SELECT 'bob2'::name AS rolname, true AS rolcanlogin,
     '{0}'::text AS rolpassword, NULL::timestamptz AS rolvaliduntil;
-CREATE FUNCTION evil.now() RETURNS timestamptz LANGUAGE sql AS $$ SELECT '-infinity'::timestamptz $$;
+CREATE FUNCTION evil.now() RETURNS timestamptz LANGUAGE sql
+    AS $$ SELECT '-infinity'::timestamptz $$;
 CREATE FUNCTION evil.always(text, text) RETURNS bool LANGUAGE sql AS $$ SELECT true $$;
 CREATE FUNCTION evil.always(name, name) RETURNS bool LANGUAGE sql AS $$ SELECT true $$;
 CREATE OPERATOR evil.= (LEFTARG = text, RIGHTARG = text, FUNCTION = evil.always);
@@ -150,10 +151,13 @@ STARTUP = [
 ]
 
 
+OTHERS = "search_path,role,session_authorization,statement_timeout"
+
+
 @pytest.mark.parametrize("treatment", [
-    {"track_extra_parameters": "search_path,role,session_authorization,statement_timeout"},
-    {"ignore_startup_parameters": "search_path,role,session_authorization,statement_timeout,options"},
-    {}], ids=["tracked", "ignored", "refused"])
+    {"track_extra_parameters": OTHERS}, {"track_startup_parameters": OTHERS},
+    {"ignore_startup_parameters": OTHERS + ",options"},
+    {}], ids=["tracked", "applied", "ignored", "refused"])
 def test_au17_what_a_startup_packet_asks_for(asking, pg, roles, treatment):
     """Whether it is applied to the client's own server, ignored or refused: not where we ask."""
     pg.sql(SHADOWS)
@@ -235,7 +239,7 @@ def test_au18_hanging_dying_and_slow(scripted, field):
     assert attempt(pooler, "dan", "dan-pw", "as_bob") is None
     for client in hanging:
         fatal(client, "client_login_timeout", seconds=5)
-    wait_for(lambda: len(pooler.show("SERVERS", database="auth")) == 1, "the hanging ones have gone")
+    wait_for(lambda: len(pooler.show("SERVERS", database="auth")) == 1, "the others have gone")
     for place in range(5):
         answers.release.clear()
         client = pooler.wire()
