@@ -29,6 +29,16 @@ void buffer_wipe(struct buffer *buffer)
     buffer_release(buffer);
 }
 
+/* It may be a secret: realloc() would leave a copy of it where it was. */
+static uint8_t *move(struct buffer *buffer, size_t capacity)
+{
+    uint8_t *data = memory_resize(NULL, capacity);
+    memcpy(data, buffer->data, buffer->size);
+    OPENSSL_cleanse(buffer->data, buffer->capacity);
+    free(buffer->data);
+    return data;
+}
+
 void buffer_reserve(struct buffer *buffer, size_t size)
 {
     size_t needed = buffer->size + size;
@@ -37,7 +47,10 @@ void buffer_reserve(struct buffer *buffer, size_t size)
         return;
     while (capacity < needed)
         capacity *= 2;
-    buffer->data = memory_resize(buffer->data, capacity);
+    if (buffer->data != NULL)
+        buffer->data = move(buffer, capacity);
+    else
+        buffer->data = memory_resize(NULL, capacity);
     buffer->capacity = capacity;
 }
 

@@ -3,8 +3,6 @@
  *
  * SPDX-License-Identifier: ISC
  */
-#include "base/buffer.h"
-
 /* cmocka.h needs the headers before it. */
 /* clang-format off */
 #include <stdarg.h>
@@ -14,9 +12,26 @@
 #include <cmocka.h>
 /* clang-format on */
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/compiler.h"
+
+static size_t freed_size; /* of the memory that is freed next; 0: do not look */
+static uint8_t freed[256];
+
+/* What is given back, as it is then. */
+static void seen_free(void *memory)
+{
+    if (memory != NULL && freed_size > 0)
+        memcpy(freed, memory, freed_size);
+    freed_size = 0;
+    free(memory);
+}
+
+#define free seen_free
+#include "../../../src/base/buffer.c"
+#undef free
 
 static void test_zeroed_struct_is_empty_and_may_be_released(void **state UNUSED)
 {
@@ -57,6 +72,22 @@ static void test_growth_keeps_every_byte(void **state UNUSED)
     for (unsigned i = 0; i < 5000; i++)
         assert_int_equal(buffer.data[i], (uint8_t) (i * 7));
     buffer_release(&buffer);
+}
+
+/* A password that comes in pieces must not stay where its first pieces were. */
+static void test_growth_leaves_no_copy_of_a_secret(void **state UNUSED)
+{
+    static const uint8_t zeros[64];
+    struct buffer buffer = {0};
+    buffer_append(&buffer, "a secret of a length that fills it, and that is not a power of 2", 64);
+    assert_int_equal(buffer.capacity, 64);
+    memset(freed, 'x', sizeof(freed));
+    freed_size = 64;
+    buffer_append(&buffer, "!", 1);
+    assert_memory_equal(freed, zeros, 64);
+    freed_size = 65;
+    buffer_wipe(&buffer);
+    assert_memory_equal(freed, zeros, 64);
 }
 
 static void test_capacity_grows_by_doubling(void **state UNUSED)
@@ -160,6 +191,7 @@ int main(void)
         cmocka_unit_test(test_append_of_nothing_changes_nothing),
         cmocka_unit_test(test_append_keeps_the_order),
         cmocka_unit_test(test_growth_keeps_every_byte),
+        cmocka_unit_test(test_growth_leaves_no_copy_of_a_secret),
         cmocka_unit_test(test_capacity_grows_by_doubling),
         cmocka_unit_test(test_extend_of_nothing_still_gives_a_place),
         cmocka_unit_test(test_extend_gives_the_end),
