@@ -56,6 +56,9 @@ bool words_is_keyword(const struct words *words, const char *keyword);
  */
 char *words_take_rest(struct words *words) MUST_CHECK;
 
+/* How much of a word that is out of place may be shown: not of one that is a password. */
+int words_shown_length(const char *text);
+
 struct place words_place(const struct words *words);
 
 /*

@@ -184,7 +184,8 @@ static bool read_own_addresses(struct hba *hba)
 
 static bool complain(struct parser *parser, const char *text, const char *problem)
 {
-    report_error(parser->report, words_place(&parser->words), "\"%.100s\": %s", text, problem);
+    report_error(parser->report, words_place(&parser->words), "\"%.*s\": %s",
+                 words_shown_length(text), text, problem);
     return false;
 }
 

@@ -327,6 +327,9 @@ static char *take_item(struct ldap_options *options, char *item)
         expected = known[i].take(options, value);
         return expected != NULL ? format_error("%s: expected %s", item, expected) : NULL;
     }
+    if (options->bind_password.bytes != NULL) /* it may be a word of the password */
+        return format_error("unknown LDAP option behind " PASSWORD_NAME
+                            " (a value with blanks or commas needs quotes)");
     return format_error("unknown LDAP option: %s (a value with blanks or commas needs quotes)",
                         item);
 }

@@ -148,6 +148,14 @@ char *words_take_rest(struct words *words)
     return memory_copy_bytes(start, (size_t) (end - start));
 }
 
+int words_shown_length(const char *text)
+{
+    static const char password[] = "ldapbindpasswd=";
+    if (strncmp(text, password, sizeof(password) - 1) == 0)
+        return sizeof(password) - 1;
+    return 100;
+}
+
 struct place words_place(const struct words *words)
 {
     return (struct place){.file = words->file, .line = words->line};
@@ -165,8 +173,8 @@ void words_complain(const struct words *words, const char *expected, struct conf
     case WORD_COMMA:
     case WORD_PLAIN:
     case WORD_QUOTED:
-        report_error(report, words_place(words), "\"%.100s\" is out of place: expected %s",
-                     words_text(words), expected);
+        report_error(report, words_place(words), "\"%.*s\" is out of place: expected %s",
+                     words_shown_length(words_text(words)), words_text(words), expected);
         break;
     }
 }

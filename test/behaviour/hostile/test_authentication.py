@@ -558,6 +558,66 @@ def test_au28_secrets_show_nowhere(doors, field):
     field.watch.events += 2000  # the log is verbose
 
 
+LDAP = "ldapserver=127.0.0.1 ldapbasedn=dc=x"
+
+
+@pytest.mark.parametrize("databases, settings, userlist, hba", [
+    ("p0 = host=x password=%s pool_mode=no", "", "", ""),
+    ("p0 = host=x password=%s port=70000", "", "", ""),
+    ("p0 = password=%s word", "", "", ""),
+    ("p0 = password='%s", "", "", ""),
+    ("p0 = pasword=%s", "", "", ""),
+    ("p0 host=x password=%s", "", "", ""),
+    ("'p0 = password=%s", "", "", ""),
+    ("", "password = %s", "", ""),
+    ("", "auth_ldap_options = " + LDAP + " ldapbindpasswd=%s ldaptls=2", "", ""),
+    ("", "auth_ldap_options = " + LDAP + " \"ldapbindpasswd=%s", "", ""),
+    ("", "auth_ldap_options = " + LDAP + " ldapbindpasswd=two %s=x", "", ""),
+    ("", "auth_type = ldap\nauth_ldap_options = ldapbindpasswd=%s", "", ""),
+    ("", "", '"bob" "%s', ""),
+    ("", "", '"bob" %s', ""),
+    ("", "", '"" "%s"', ""),
+    ("", "", "", "host all all all ldap " + LDAP + " ldapbindpasswd=%s word"),
+    ("", "", "", "host all all all ldap " + LDAP + ' "ldapbindpasswd=%s'),
+    ("", "", "", "host all all ldap " + LDAP + " ldapbindpasswd=%s"),
+    ("", "", "", "host all all ldapbindpasswd=%s ldap"),
+    ("", "", "", "host all all 127.0.0.1 ldapbindpasswd=%s"),
+    ("", "", "", "local all ldap ldapbindpasswd=%s"),
+    ("", "", "", "local all all md5 ldapbindpasswd=%s"),
+    ("", "", "", "local all"),
+])
+def test_au28_no_error_of_the_configuration_shows_a_secret(make_pooler, databases, settings,
+                                                           userlist, hba):
+    """Only the last of these is without one."""
+    pooler = make_pooler()
+    secret = "Xy7Secret"
+    hba_file = os.path.join(pooler.folder, "hba")
+    pooler.ini_raw = "[databases]\n%s\n[pgbouncer]\nauth_type = %s\nauth_file = %s\n%s\n" \
+                     "auth_hba_file = %s\n%s\n" % (
+                         databases.replace("%s", secret), "hba" if hba else "md5",
+                         pooler.userlist_file, "listen_addr = 127.0.0.1", hba_file,
+                         settings.replace("%s", secret))
+    pooler.userlist_raw = userlist.replace("%s", secret) + "\n"
+    pooler.write()
+    pooler.write_file(hba_file, hba.replace("%s", secret) + "\n")
+    code, out, err = pooler.run("--check", pooler.ini)
+    assert code == 1 and "error: " in err
+    assert secret not in out + err
+
+
+def test_au28_the_password_for_ldap_shows_nowhere(doors):
+    options = LDAP + ' "ldapbindpasswd=Xy7 Secret"'
+    pooler = doors("scram-sha-256", verbose="2", auth_ldap_options=options)
+    shown = repr(pooler.admin("SHOW CONFIG"))
+    assert "ldapbindpasswd=***" in shown
+    pooler.settings["auth_ldap_options"] = options.replace("Xy7", "Xy8")
+    pooler.reload()
+    shown += repr(pooler.admin("SHOW CONFIG")) + pooler.log() + pooler.stderr()
+    pooler.admin("SET auth_ldap_options = '%s'" % options.replace("Xy7", "Xy9"))
+    shown += repr(pooler.admin("SHOW CONFIG")) + pooler.log() + pooler.stderr()
+    assert not re.search("Xy[789]|Secret", shown)
+
+
 @pytest.mark.parametrize("auth_type", METHODS)
 def test_au29_the_deadline_and_everything_else_at_once(doors, auth_type):
     """The login's time is over while the client leaves, resets, or sends what completes the login."""

@@ -460,6 +460,8 @@ static void test_broken_lines(void **state UNUSED)
         {"local all all ldap \"x", "a quote that is not closed: expected options of ldap"},
         {"local all all ldap", "\"ldap\": ldapserver or ldapurl is missing"},
         {"local all all ldap map=m1", "\"ldap\": unknown LDAP option: map"},
+        {"local all ldap ldapbindpasswd=secret", "\"ldapbindpasswd=\" is out of place"},
+        {"host all all ldapbindpasswd=secret ldap", "\"ldapbindpasswd=\": not an address"},
         {"local all all ldap ldapserver=a", "\"ldap\": ldapbasedn, ldapprefix or ldapsuffix is"},
     };
 

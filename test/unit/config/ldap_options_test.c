@@ -143,6 +143,9 @@ static void test_what_is_refused(void **state UNUSED)
     assert_refused("ldapserver=a ldapprefix=\"x", "quotation mark");
     assert_refused("ldapurl=ldap://h/dc=x,dc=y", "needs quotes");
     assert_refused("ldapserver=a ldaphost=x", "unknown LDAP option: ldaphost");
+    assert_refused("ldapbindpasswd=two words=secret",
+                   "unknown LDAP option behind ldapbindpasswd (a value with blanks or commas needs "
+                   "quotes)");
     assert_refused("ldapserver=a ldapport=0 ldapprefix=x", "ldapport: expected a port");
     assert_refused("ldapserver=a ldapport=65536 ldapprefix=x", "ldapport: expected a port");
     assert_refused("ldapserver=a ldapport=389x ldapprefix=x", "ldapport: expected a port");
