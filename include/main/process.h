@@ -28,6 +28,12 @@ void process_daemonize(void);
 /* Raises the limit of open descriptors as far as allowed, and logs how many clients that allows. */
 void process_raise_descriptor_limit(const struct config *config);
 
+/*
+ * A core dump would hold every secret, so the soft limit is set to where the kernel writes none, not
+ * even to a program. prlimit(1) raises it for a process that is to be debugged.
+ */
+void process_forbid_core_dumps(void);
+
 /* Tells the service manager ("READY=1"), if there is one. */
 void process_notify(const char *state);
 

@@ -9,6 +9,7 @@
 #include "config/config.h"
 #include "main/options.h"
 #include "main/pooler.h"
+#include "main/process.h"
 
 static int check(const struct options *options)
 {
@@ -27,6 +28,7 @@ int main(int argc, char *argv[])
     struct tls_setup *tls;
     struct pooler *pooler;
 
+    process_forbid_core_dumps(); /* before any secret is read */
     if (options.check)
         return check(&options);
     tls = pooler_load(&options);

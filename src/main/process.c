@@ -178,6 +178,21 @@ void process_raise_descriptor_limit(const struct config *config)
              (unsigned long long) servers);
 }
 
+/* ---- core dumps ---- */
+
+void process_forbid_core_dumps(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_CORE, &limit) != 0)
+        log_fatal("could not get the limit of core dumps: %s", strerror(errno));
+    /* 0 would only keep files from being written: a program in core_pattern still gets the dump. */
+    limit.rlim_cur = limit.rlim_max > 1 ? 1 : limit.rlim_max;
+    if (setrlimit(RLIMIT_CORE, &limit) != 0)
+        log_fatal("could not set the limit of core dumps: %s", strerror(errno));
+}
+
+/* ---- the service manager ---- */
+
 void process_notify(const char *state UNUSED)
 {
 #ifdef HAVE_LIBSYSTEMD

@@ -485,3 +485,25 @@ def test_unknown_user(stopped):
 def test_runs_as_an_ordinary_user(pooler):
     wanted = unprivileged().get("user", os.geteuid())
     assert os.stat("/proc/%d" % pooler.pid).st_uid == wanted
+
+
+# Core dumps
+
+def test_core_dumps_are_forbidden(make_pooler):
+    """Whatever limit it was started with; prlimit lifts the soft limit for who wants to debug."""
+    unlimited = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
+    pooler = make_pooler()
+    witness = subprocess.Popen(["sleep", "60"], cwd=pooler.folder, **unprivileged(),
+                               preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_CORE, unlimited))
+    witness.send_signal(signal.SIGABRT)
+    witness.wait()
+    cores = os.listdir(pooler.folder)
+    pooler.start(preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_CORE, unlimited))
+    with open("/proc/%d/limits" % pooler.pid) as file:
+        assert re.search(r"^Max core file size +[01] +unlimited ", file.read(), re.M)
+    before = set(os.listdir(pooler.folder))
+    pooler.signal(signal.SIGSEGV)
+    pooler.expect_exit(-signal.SIGSEGV)
+    assert not set(os.listdir(pooler.folder)) - before
+    if not cores:
+        pytest.skip("the limit is set; this machine writes no core files that could be missed")
