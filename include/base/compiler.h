@@ -12,6 +12,7 @@
 #define NO_RETURN                             __attribute__((noreturn))
 #define PRINTF_LIKE(format_index, args_index) __attribute__((format(printf, format_index, args_index)))
 #define UNUSED                                __attribute__((unused))
+#define NO_INLINE                             __attribute__((noinline)) /* for a frame of its own */
 
 #define countof(array) (sizeof(array) / sizeof((array)[0]))
 

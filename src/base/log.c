@@ -200,7 +200,7 @@ static bool has_room(int fd)
 }
 
 /* Returns false if the line is lost: a full disk or a reader that sleeps must not stop the pooler. */
-static bool put(struct sink *sink, const struct line *line)
+NO_INLINE static bool put(struct sink *sink, const struct line *line)
 {
     char bytes[1 + sizeof(line->text) + 1];
     size_t size = 0, done = 0;
@@ -228,7 +228,7 @@ static bool put(struct sink *sink, const struct line *line)
     return done == size;
 }
 
-static bool tell_loss(struct sink *sink)
+NO_INLINE static bool tell_loss(struct sink *sink)
 {
     char body[80];
     struct line line;
