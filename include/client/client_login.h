@@ -75,6 +75,15 @@ void client_handle_startup(struct client *client, const uint8_t *packet,
  */
 bool clients_make_room(struct clients *clients, const struct client *newcomer, unsigned limit);
 
+/*
+ * The user is known, or known to be unknown: chooses the method and sends the first request, or has
+ * the login wait first if others of its address and user have failed (client_method.c).
+ */
+void client_begin_authentication(struct client *client);
+
+/* The user "pgbouncer" on our Unix socket with our own user id: needs no password. */
+bool client_is_owner_of_process(const struct client *client);
+
 /* Authentication succeeded: find the pool, then welcome(). In client_login.c. */
 void client_authenticated(struct client *client);
 
