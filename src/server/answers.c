@@ -119,7 +119,7 @@ void answers_expect(struct answers *answers, uint8_t type)
         add_to_copy(answers, type);
         return;
     }
-    /* If the Sync in the COPY ends the skipping, this is answered; if not, this is skipped or ends it. */
+    /* If the Sync in the COPY ends the skipping, this is answered; else it is skipped or ends it. */
     if (answers->skipping && answers->syncs_in_copy > 0 && type != 'c' && type != 'f')
         doubt(answers);
     if (answers->skipping && type != 'S')
