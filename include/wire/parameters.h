@@ -61,9 +61,9 @@ void parameters_copy(struct parameters *to, const struct parameters *from,
 /*
  * Appends the SQL that gives a server with `have` the values `wanted`: "SET name='value';" for each
  * name where both know a value and they differ beyond case. Values are quoted as PostgreSQL reads
- * them: '' doubled, E'..' with doubled backslashes if there is any backslash; search_path goes in
- * unquoted (its reported form is quoted), with "" turned into ''. Returns false, and appends
- * nothing, if there is no difference. The SQL is not zero-terminated.
+ * them: '' doubled; if there is any backslash E'..', with it doubled and \xNN for what is not ASCII;
+ * search_path goes in unquoted (its reported form is quoted), with "" turned into ''. Returns false,
+ * and appends nothing, if there is no difference. The SQL is not zero-terminated.
  *
  * A name that servers do not report is set with set_config(), which reads a value as a startup packet
  * does, or RESET where none is wanted. If `unknown`, what the server has of them is not known, and

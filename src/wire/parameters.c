@@ -5,6 +5,7 @@
  */
 #include "wire/parameters.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -137,10 +138,23 @@ static void add_sql(struct buffer *sql, const char *text)
     buffer_append(sql, text, strlen(text));
 }
 
+/*
+ * The server reads the SQL in the client_encoding of whoever had it before, and in some of them a
+ * backslash may be the second byte of a character: then one of two backslashes would be left to
+ * escape the quote behind it. So beside backslashes nothing but ASCII goes out. A quote is never part
+ * of a character.
+ */
 static void add_quoted(struct buffer *sql, const char *value)
 {
-    add_sql(sql, strchr(value, '\\') != NULL ? "E'" : "'");
+    bool escapes = strchr(value, '\\') != NULL;
+    char byte[5];
+    add_sql(sql, escapes ? "E'" : "'");
     for (; *value != '\0'; value++) {
+        if (escapes && (*value & 0x80) != 0) {
+            snprintf(byte, sizeof(byte), "\\x%02x", (unsigned char) *value);
+            add_sql(sql, byte);
+            continue;
+        }
         if (*value == '\'' || *value == '\\')
             buffer_append(sql, value, 1);
         buffer_append(sql, value, 1);

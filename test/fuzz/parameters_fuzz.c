@@ -38,7 +38,13 @@ static bool read_literal(const char **at, const char *end, struct buffer *ret_va
             (*at)++;
             return true;
         }
-        if (c == '\'' || (escapes && c == '\\')) {
+        HOLDS(!escapes || (c & 0x80) == 0); /* it might take the backslash behind it along */
+        if (escapes && c == '\\' && end - *at > 3 && (*at)[1] == 'x') {
+            const char digits[] = {(*at)[2], (*at)[3], '\0'};
+            c = (char) strtoul(digits, NULL, 16);
+            HOLDS((c & 0x80) != 0);
+            *at += 3;
+        } else if (c == '\'' || (escapes && c == '\\')) {
             HOLDS(*at + 1 < end && (*at)[1] == c); /* only the two that need it are escaped */
             (*at)++;
         }

@@ -600,6 +600,15 @@ def test_forced_user(start_pooler):
         pooler.close_clients()
 
 
+def test_a_value_is_quoted_whatever_the_encoding_of_the_server(single):
+    """The SQL is read as SJIS, where the last byte of the first letter takes a backslash along."""
+    single.client(client_encoding="SJIS").value("SELECT 1")
+    client = single.client(client_encoding="UTF8",
+                           application_name="\u00c1\\'; SET work_mem = 7777; --")
+    assert client.value("SHOW work_mem") != "7777kB"
+    assert client.value("SHOW application_name").endswith("\\'; SET work_mem = 7777; --")
+
+
 # A COPY with more behind it than belongs there
 
 COPY = "COPY copied FROM STDIN"

@@ -216,6 +216,8 @@ static void test_values_are_quoted_for_the_server(void **state UNUSED)
         {"\\'; DROP TABLE t; --", "E'\\\\''; DROP TABLE t; --'"},
         {"%s%n \n\x1b", "'%s%n \n\x1b'"},
         {"\xff\xfe", "'\xff\xfe'"},
+        /* in SJIS, \x81 and a backslash are one character */
+        {"\xc3\x81\\'; DROP TABLE t; --", "E'\\xc3\\x81\\\\''; DROP TABLE t; --'"},
     };
 
     for (size_t i = 0; i < countof(cases); i++) {
