@@ -58,6 +58,10 @@ void scram_key_cache_derive(struct scram_key_cache *cache, const struct secret *
                             const uint8_t *salt, size_t salt_size, uint32_t iterations,
                             struct scram_keys *ret_keys);
 
+/* Takes them out again: the password was only a guess, and guesses must not drive out what is used. */
+void scram_key_cache_forget(struct scram_key_cache *cache, const struct secret *password,
+                            const uint8_t *salt, size_t salt_size, uint32_t iterations);
+
 /* How often keys had to be derived, as they were not there. The log counts along at verbosity 1. */
 uint64_t scram_key_cache_derivations(const struct scram_key_cache *cache);
 

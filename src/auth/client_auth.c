@@ -270,9 +270,13 @@ static const char *check_by_verifier(const struct client_auth *auth, const struc
     scram_key_cache_derive(auth->key_cache, &given, verifier.salt, verifier.salt_size,
                            verifier.iterations, &keys);
     scram_stored_key(keys.client_key, stored_key);
-    secret_release(&given);
     OPENSSL_cleanse(&keys, sizeof(keys));
-    return CRYPTO_memcmp(stored_key, verifier.stored_key, SCRAM_KEY_SIZE) == 0 ? NULL : no_match;
+    bool right = CRYPTO_memcmp(stored_key, verifier.stored_key, SCRAM_KEY_SIZE) == 0;
+    if (!right)
+        scram_key_cache_forget(auth->key_cache, &given, verifier.salt, verifier.salt_size,
+                               verifier.iterations);
+    secret_release(&given);
+    return right ? NULL : no_match;
 }
 
 static const char *check_plain(const struct client_auth *auth, const struct candidate *candidate,

@@ -150,6 +150,17 @@ void scram_key_cache_derive(struct scram_key_cache *cache, const struct secret *
         drop(cache, cache->by_use->prev);
 }
 
+void scram_key_cache_forget(struct scram_key_cache *cache, const struct secret *password,
+                            const uint8_t *salt, size_t salt_size, uint32_t iterations)
+{
+    uint8_t key[SCRAM_KEY_SIZE];
+    struct cached_keys *entry;
+    fingerprint(cache, password, salt, salt_size, iterations, key);
+    HASH_FIND(hh, cache->table, key, sizeof(key), entry);
+    if (entry != NULL)
+        drop(cache, entry);
+}
+
 uint64_t scram_key_cache_derivations(const struct scram_key_cache *cache)
 {
     return cache->derivations;

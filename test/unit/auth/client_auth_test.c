@@ -195,6 +195,25 @@ static void test_plain_password_fits_every_secret(void **state UNUSED)
     }
 }
 
+/* The room for derived keys is for those who got in: 10 here. */
+static void test_guesses_are_not_remembered(void **state UNUSED)
+{
+    char guess[16];
+    uint64_t derivations;
+    assert_int_equal(begin(AUTH_PLAIN, verifier_text), AUTH_CONTINUE);
+    assert_int_equal(respond_text("bob-pw"), AUTH_ACCEPTED);
+    derivations = scram_key_cache_derivations(cache);
+    for (unsigned i = 0; i < 20; i++) {
+        assert_int_equal(begin(AUTH_PLAIN, verifier_text), AUTH_CONTINUE);
+        snprintf(guess, sizeof(guess), "guess %u", i);
+        expect_refused(respond_text(guess), WRONG);
+    }
+    assert_int_equal(scram_key_cache_derivations(cache), derivations + 20);
+    assert_int_equal(begin(AUTH_PLAIN, verifier_text), AUTH_CONTINUE);
+    assert_int_equal(respond_text("bob-pw"), AUTH_ACCEPTED);
+    assert_int_equal(scram_key_cache_derivations(cache), derivations + 20);
+}
+
 static void test_unknown_users_secret_is_not_looked_at(void **state UNUSED)
 {
     assert_int_equal(begin_as("nobody", AUTH_PLAIN, false, "bob-pw"), AUTH_CONTINUE);
@@ -630,6 +649,7 @@ int main(void)
                                         tear_down),
         cmocka_unit_test_setup_teardown(test_destroy_of_nothing, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_plain_password_fits_every_secret, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_guesses_are_not_remembered, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_unknown_users_secret_is_not_looked_at, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(test_malformed_password_messages, set_up, tear_down),

@@ -183,6 +183,28 @@ static void test_one_derivation_for_each_user_and_side(void **state UNUSED)
     scram_key_cache_destroy(cache);
 }
 
+static void test_forget(void **state UNUSED)
+{
+    struct scram_key_cache *cache = scram_key_cache_create(2);
+    struct scram_keys keys;
+    struct secret guess = secret_of("guess"), used = secret_of("used");
+    scram_key_cache_derive(cache, &used, (const uint8_t *) "salt", 4, 2, &keys);
+    for (int i = 0; i < 5; i++) {
+        scram_key_cache_derive(cache, &guess, (const uint8_t *) "salt", 4, 2, &keys);
+        scram_key_cache_forget(cache, &guess, (const uint8_t *) "salt", 4, 3); /* another one */
+        assert_int_equal(HASH_COUNT(cache->table), 2);
+        scram_key_cache_forget(cache, &guess, (const uint8_t *) "salt", 4, 2);
+        scram_key_cache_forget(cache, &guess, (const uint8_t *) "salt", 4, 2);
+        assert_int_equal(HASH_COUNT(cache->table), 1);
+    }
+    assert_int_equal(scram_key_cache_derivations(cache), 6);
+    scram_key_cache_derive(cache, &used, (const uint8_t *) "salt", 4, 2, &keys);
+    assert_int_equal(scram_key_cache_derivations(cache), 6);
+    secret_release(&guess);
+    secret_release(&used);
+    scram_key_cache_destroy(cache);
+}
+
 /* An unknown user must look like a known one: the same salt at each try, another for each name. */
 static void test_salt_of_a_name(void **state UNUSED)
 {
@@ -213,6 +235,7 @@ int main(void)
         cmocka_unit_test(test_the_entry_unused_for_longest_goes_first),
         cmocka_unit_test(test_limit_of_nothing_still_derives),
         cmocka_unit_test(test_one_derivation_for_each_user_and_side),
+        cmocka_unit_test(test_forget),
         cmocka_unit_test(test_salt_of_a_name),
         cmocka_unit_test(test_destroy_of_nothing),
     };
