@@ -29,6 +29,9 @@ void buffer_wipe(struct buffer *buffer)
     buffer_release(buffer);
 }
 
+/* Nothing that is secret grows beyond: the longest is a password message. */
+#define MOVED_BY_HAND_MAX (128 * 1024)
+
 /* It may be a secret: realloc() would leave a copy of it where it was. */
 static uint8_t *move(struct buffer *buffer, size_t capacity)
 {
@@ -47,10 +50,10 @@ void buffer_reserve(struct buffer *buffer, size_t size)
         return;
     while (capacity < needed)
         capacity *= 2;
-    if (buffer->data != NULL)
+    if (buffer->data != NULL && buffer->capacity <= MOVED_BY_HAND_MAX)
         buffer->data = move(buffer, capacity);
     else
-        buffer->data = memory_resize(NULL, capacity);
+        buffer->data = memory_resize(buffer->data, capacity);
     buffer->capacity = capacity;
 }
 

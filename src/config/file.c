@@ -13,6 +13,9 @@
 #define CHUNK_SIZE 65536
 #define READ_TRIES 5
 
+/* Files up to here are read into one place, so that no growth leaves copies of secrets behind. */
+#define RESERVED_MAX (64 * 1024 * 1024)
+
 /* One read into the buffer: the count of bytes, 0 at the end, or -1 with errno set. */
 static ssize_t read_chunk(int fd, struct buffer *text)
 {
@@ -28,6 +31,8 @@ static ssize_t read_chunk(int fd, struct buffer *text)
 static bool read_all(int fd, const struct stat *status, struct buffer *text)
 {
     ssize_t count;
+    if (S_ISREG(status->st_mode) && status->st_size > 0 && status->st_size <= RESERVED_MAX)
+        buffer_reserve(text, (size_t) status->st_size + CHUNK_SIZE);
     if (S_ISFIFO(status->st_mode) || S_ISSOCK(status->st_mode)) {
         errno = ENODEV;
         return false;
