@@ -80,7 +80,8 @@ typedef const char *scram_problem;
 
 /*
  * The server side: we check a client. Zero the struct, set `verifier`, with TLS `binding`, and
- * `plus` if the client chose SCRAM-SHA-256-PLUS; then feed the client's two messages. `reject` makes every proof fail (mock exchange for unknown users) at the same cost.
+ * `plus` if the client chose SCRAM-SHA-256-PLUS; then feed the client's two messages. `reject` makes
+ * every proof fail (mock exchange for unknown users) at the same cost.
  */
 struct scram_server {
     struct scram_verifier verifier;

@@ -20,7 +20,14 @@
 
 enum pool_mode { POOL_SESSION, POOL_TRANSACTION, POOL_STATEMENT };
 
-enum sslmode { SSLMODE_DISABLE, SSLMODE_ALLOW, SSLMODE_PREFER, SSLMODE_REQUIRE, SSLMODE_VERIFY_CA, SSLMODE_VERIFY_FULL };
+enum sslmode {
+    SSLMODE_DISABLE,
+    SSLMODE_ALLOW,
+    SSLMODE_PREFER,
+    SSLMODE_REQUIRE,
+    SSLMODE_VERIFY_CA,
+    SSLMODE_VERIFY_FULL,
+};
 
 /* How TLS to a server begins: asked for with an SSLRequest, or at once (PostgreSQL 17). */
 enum tls_negotiation { TLS_NEGOTIATION_POSTGRES, TLS_NEGOTIATION_DIRECT };
@@ -28,8 +35,18 @@ enum tls_negotiation { TLS_NEGOTIATION_POSTGRES, TLS_NEGOTIATION_DIRECT };
 /* The version of the protocol that servers are asked for. */
 enum server_protocol { SERVER_PROTOCOL_3_0, SERVER_PROTOCOL_3_2 };
 
-/* Words of auth_type. The methods that come with later issues are known words already. */
-enum auth_type { AUTH_TYPE_ANY, AUTH_TYPE_TRUST, AUTH_TYPE_PLAIN, AUTH_TYPE_MD5, AUTH_TYPE_CERT, AUTH_TYPE_HBA, AUTH_TYPE_SCRAM, AUTH_TYPE_LDAP, AUTH_TYPE_PAM };
+/* Words of auth_type. */
+enum auth_type {
+    AUTH_TYPE_ANY,
+    AUTH_TYPE_TRUST,
+    AUTH_TYPE_PLAIN,
+    AUTH_TYPE_MD5,
+    AUTH_TYPE_CERT,
+    AUTH_TYPE_HBA,
+    AUTH_TYPE_SCRAM,
+    AUTH_TYPE_LDAP,
+    AUTH_TYPE_PAM,
+};
 
 /*
  * Types in settings.def and the C types of their fields:

@@ -116,6 +116,10 @@ void database_count_client(struct database *database, int change);
 unsigned database_max_clients(const struct database *database);
 unsigned user_max_clients(const struct user *user);
 usec_t client_query_wait_timeout_us(const struct database *database, const struct user *user);
+
+/* How long a client may wait for a server (0: no limit), and what it is told when that is over. */
+usec_t client_wait_limit_us(const struct database *database, const struct user *user,
+                            const char **ret_message);
 usec_t client_idle_timeout_us(const struct user *user);
 
 /* Effective sizes of an entry, as SHOW DATABASES prints them. */

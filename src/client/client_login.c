@@ -350,22 +350,12 @@ static void join_pool(struct client *client, struct pool *pool)
     pool->stats.client_logins++;
 }
 
-/* The limit on the wait for a server, and what the client is told when it has passed. */
-static usec_t wait_limit_us(const struct client *client, const char **ret_message)
-{
-    usec_t wait_us = client_query_wait_timeout_us(client->database, client->user);
-    usec_t query_us = settings_current()->query_timeout;
-    bool query_is_first = query_us != 0 && (wait_us == 0 || query_us < wait_us);
-    *ret_message = query_is_first ? "query_timeout" : "query_wait_timeout";
-    return query_is_first ? query_us : wait_us;
-}
-
 /* The limit that comes first: on the login as a whole, or on the wait for a server. */
 static const char *set_wait_limit(struct client *client)
 {
     const char *message;
     usec_t login_us = settings_current()->client_login_timeout;
-    usec_t wait_us = wait_limit_us(client, &message);
+    usec_t wait_us = client_wait_limit_us(client->database, client->user, &message);
     usec_t waited_us = client->waiter.since_us - client->connect_us;
     bool wait_is_first = wait_us != 0 && (login_us == 0 || waited_us + wait_us < login_us);
     deadline_set_since(client->connection.loop, &client->deadline,

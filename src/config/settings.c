@@ -17,7 +17,22 @@
 #include "base/text.h"
 #include "config/ldap_options.h"
 
-enum { TYPE_BOOL, TYPE_INT, TYPE_OCTAL, TYPE_UINT, TYPE_TIME, TYPE_TEXT, TYPE_FILE, TYPE_LDAP, TYPE_POOL_MODE, TYPE_SSLMODE, TYPE_AUTH_TYPE, TYPE_TLS_NEGOTIATION, TYPE_SERVER_PROTOCOL, TYPE_COUNT };
+enum {
+    TYPE_BOOL,
+    TYPE_INT,
+    TYPE_OCTAL,
+    TYPE_UINT,
+    TYPE_TIME,
+    TYPE_TEXT,
+    TYPE_FILE,
+    TYPE_LDAP,
+    TYPE_POOL_MODE,
+    TYPE_SSLMODE,
+    TYPE_AUTH_TYPE,
+    TYPE_TLS_NEGOTIATION,
+    TYPE_SERVER_PROTOCOL,
+    TYPE_COUNT,
+};
 
 const struct setting settings_table[] = {
 #define SETTING(name, type, default_text, when, state, doc)                                        \

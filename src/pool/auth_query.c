@@ -210,14 +210,21 @@ static void end_lookup(struct auth_lookup *lookup)
     loop_free_later(pools->loop, &lookup->deferred, release_lookup);
 }
 
+/* The asking login hears of the lookup once. */
+static void tell(struct auth_lookup *lookup)
+{
+    struct auth_request *request = lookup->request;
+    request->lookup = NULL;
+    lookup->request = NULL;
+    post_answer(request);
+}
+
 /* The asking login gets its answer, if it is still there. */
 static void answer(struct auth_lookup *lookup, enum auth_answer answer)
 {
     struct auth_request *request = lookup->request;
     if (request == NULL)
         return;
-    request->lookup = NULL;
-    lookup->request = NULL;
     request->answer = answer;
     if (answer == AUTH_ANSWER_USER) {
         request->user_name = intern_share(lookup->user_name);
@@ -225,7 +232,7 @@ static void answer(struct auth_lookup *lookup, enum auth_answer answer)
         if (!lookup->outdated)
             keep(request);
     }
-    post_answer(request);
+    tell(lookup);
 }
 
 /* ... which is a failure of the pool, in the words that the pool has for its clients. */
@@ -246,9 +253,7 @@ static bool answer_from_kept(struct auth_lookup *lookup)
     if (kept == NULL)
         return false;
     use_kept(request, kept);
-    request->lookup = NULL;
-    lookup->request = NULL;
-    post_answer(request);
+    tell(lookup);
     return true;
 }
 

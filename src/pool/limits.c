@@ -89,6 +89,16 @@ usec_t client_query_wait_timeout_us(const struct database *database, const struc
     return settings_current()->query_wait_timeout;
 }
 
+usec_t client_wait_limit_us(const struct database *database, const struct user *user,
+                            const char **ret_message)
+{
+    usec_t wait_us = client_query_wait_timeout_us(database, user);
+    usec_t query_us = settings_current()->query_timeout;
+    bool query_is_first = query_us != 0 && (wait_us == 0 || query_us < wait_us);
+    *ret_message = query_is_first ? "query_timeout" : "query_wait_timeout";
+    return query_is_first ? query_us : wait_us;
+}
+
 usec_t client_idle_timeout_us(const struct user *user)
 {
     usec_t global_us = settings_current()->client_idle_timeout;

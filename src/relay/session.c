@@ -39,20 +39,6 @@ static void set_idle_limit(struct session *session)
         deadline_set(loop_of(session), &client->deadline, limit_us);
 }
 
-/* How long this client may wait, and what it is told when that is over. */
-static usec_t wait_limit_us(const struct session *session, const char **ret_message)
-{
-    const struct client *client = session->client;
-    usec_t wait_us = client_query_wait_timeout_us(client->database, client->user);
-    usec_t query_us = settings_current()->query_timeout;
-    *ret_message = "query_wait_timeout";
-    if (query_us != 0 && (wait_us == 0 || query_us < wait_us)) {
-        *ret_message = "query_timeout";
-        return query_us;
-    }
-    return wait_us;
-}
-
 static usec_t notify_after_us(const struct session *session)
 {
     if (session->notified)
@@ -64,7 +50,8 @@ static usec_t notify_after_us(const struct session *session)
 static usec_t wait_deadline_us(const struct session *session)
 {
     const char *message;
-    usec_t limit_us = wait_limit_us(session, &message);
+    usec_t limit_us =
+        client_wait_limit_us(session->client->database, session->client->user, &message);
     usec_t notify_us = notify_after_us(session);
     return notify_us != 0 && (limit_us == 0 || notify_us < limit_us) ? notify_us : limit_us;
 }
@@ -100,7 +87,8 @@ static bool send_wait_notice(struct session *session)
 static void wait_deadline_passed(struct session *session)
 {
     const char *message;
-    usec_t limit_us = wait_limit_us(session, &message);
+    usec_t limit_us =
+        client_wait_limit_us(session->client->database, session->client->user, &message);
     usec_t waited_us = clock_now_us() - session->client->query_start_us;
     if (limit_us != 0 && waited_us >= limit_us) {
         session_close(session, message, message);
