@@ -330,10 +330,10 @@ class Watch:
         for database, user in self.probed:
             known = "datname = '%s' AND usename = '%s' AND application_name <> 'past the pooler'" % (
                 database, user)
-            dirty = self.postgres.sql(
-                "SELECT pid, state, query, xact_start FROM pg_stat_activity WHERE backend_type ="
-                " 'client backend' AND (state <> 'idle' OR xact_start IS NOT NULL) AND " + known)
-            assert dirty == []
+            dirty = ("SELECT pid, state, query, xact_start FROM pg_stat_activity WHERE backend_type ="
+                     " 'client backend' AND (state <> 'idle' OR xact_start IS NOT NULL) AND " + known)
+            # One that we have closed may still be at work; one of the pool stays what it is.
+            wait_for(lambda: self.postgres.sql(dirty) == [], "every server of %s is clean" % database)
             assert self.postgres.value(
                 "SELECT count(*) FROM pg_locks WHERE pid IN (SELECT pid FROM pg_stat_activity WHERE "
                 + known + ")") == 0
