@@ -784,12 +784,12 @@ def test_copy_both_ways(start_tls_pooler, tls_pg):
     with pooler.connect(sslmode="require") as connection:
         cursor = connection.cursor()
         cursor.execute("CREATE TEMP TABLE t (n int, x text); BEGIN")
-        cursor.execute("DROP TABLE IF EXISTS copied; CREATE TABLE copied (n int, x text)")
+        cursor.execute("CREATE TABLE copied_by_tls (n int, x text)")
         rows = ["%d\t%s\n" % (n, chr(97 + n % 26) * (n % 30000)) for n in range(2000)]
-        with cursor.copy("COPY copied FROM STDIN") as copy:
+        with cursor.copy("COPY copied_by_tls FROM STDIN") as copy:
             for row in rows:
                 copy.write(row)
-        with cursor.copy("COPY copied TO STDOUT") as copy:
+        with cursor.copy("COPY copied_by_tls TO STDOUT") as copy:
             assert b"".join(map(bytes, copy)) == "".join(rows).encode()
         cursor.execute("ROLLBACK")
 

@@ -150,6 +150,7 @@ def test_advisory_lock_ends_with_its_client(session, pg, state):
         # PostgreSQL notices that its client has gone when it writes: this is no test of that.
         wait_for(lambda: session.servers() == 0, "its server is closed")
         pg.terminate("query LIKE '%pg_sleep(30)%'")
+        wait_for(lambda: pg.backends("query LIKE '%pg_sleep(30)%'") == [], "its backend has ended")
     second = session.client()
     assert second.value("SELECT pg_try_advisory_lock(4711)") == "t"
 
