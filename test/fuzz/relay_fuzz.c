@@ -122,9 +122,10 @@ usec_t client_idle_timeout_us(const struct user *user UNUSED)
     return 0;
 }
 
-usec_t client_query_wait_timeout_us(const struct database *database UNUSED,
-                                    const struct user *user UNUSED)
+usec_t client_wait_limit_us(const struct database *database UNUSED, const struct user *user UNUSED,
+                            const char **ret_message)
 {
+    *ret_message = "query_wait_timeout";
     return 0;
 }
 
