@@ -79,7 +79,7 @@ def test_killed_backend(start_pooler, pg, state):
     if state != "idle":
         client.close()
     pooler.wait_pool(sv_active=0, sv_idle=0)
-    pg.wait_ready()
+    pg.wait_recovered()
     asking = [idle, other] + ([client] if state == "idle" else [])
     for number, one in enumerate(asking):
         wait_for(lambda: not pooler.pool("p2")["sv_idle"] or pg.backends("datname = 'p2'"), "gone")
@@ -416,7 +416,7 @@ def test_every_server_killed_under_load(start_pooler, pg):
             check_texts(errors)
             assert not any(FAILING.fullmatch(fields["M"]) for fields in errors)
         pg.kill_backend(wait_for(lambda: pg.backends("datname = 'p0'"), "a server")[0][0])
-        pg.wait_ready()
+        pg.wait_recovered()
         goes_on("after kill -9")
         pg.stop("fast")
         time.sleep(0.3)

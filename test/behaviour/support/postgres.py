@@ -56,6 +56,9 @@ def find_program(name):
     return path
 
 
+READY = "database system is ready to accept connections"
+
+
 class Postgres:
     def __init__(self):
         self.folder = tempfile.mkdtemp(prefix="pgweir-pg-")
@@ -158,8 +161,14 @@ class Postgres:
                             + where))
 
     def kill_backend(self, pid):
-        """kill -9: the whole server recovers from it."""
+        """kill -9: the whole server recovers from it. wait_recovered() tells when."""
+        self.starts_seen = self.log().count(READY)
         os.kill(pid, signal.SIGKILL)
+
+    def wait_recovered(self):
+        wait_for(lambda: self.log().count(READY) > self.starts_seen, "PostgreSQL has recovered",
+                 timeout=30)
+        self.wait_ready()
 
     def wait_ready(self):
         def answers():
