@@ -1,9 +1,9 @@
 /*
- * answers.h - the queue of answers that a server still owes.
+ * answers.h - the queue of answers that a client still has to get.
  *
  * One small entry for each message that will be answered, in the order of sending: the message's
- * type byte, and whether the answer is swallowed instead of forwarded. This one mechanism carries
- * pipelines, the extended protocol, COPY and the pooler's own statements.
+ * type byte, and what is special about its answer. This one mechanism carries pipelines, the
+ * extended protocol, COPY, the pooler's own statements and prepared statements.
  *
  * What must stay true (PostgreSQL documentation, "Message Flow"; PostgresMain() for the details):
  *   - a Query and a FunctionCall are answered up to their ReadyForQuery, a Sync by ReadyForQuery;
@@ -32,18 +32,36 @@
 
 #define ANSWERS_INLINE 16
 
+/* What is special about an answer. */
+enum answer_flags {
+    /* To a message of the pooler's own: the client does not get it. */
+    ANSWER_SWALLOWED = 0x100,
+    /* The message went nowhere: the pooler gives the answer, when its turn comes. */
+    ANSWER_OWN = 0x200,
+    /* Somebody keeps a note about it, and is told by notes_done and notes_lost what became of it. */
+    ANSWER_NOTED = 0x400,
+    /* The message was made to fail; the client gets the error that is in the note instead. */
+    ANSWER_REPLACED = 0x800
+};
+
 /* A zeroed struct is an empty queue. */
 struct answers {
-    uint8_t *entries; /* owns; NULL while `inline_entries` is enough. A ring of `capacity` */
+    uint16_t *entries; /* owns; NULL while `inline_entries` is enough. A ring of `capacity` */
     uint32_t head, count;
-    uint32_t capacity; /* a power of two, or 0 while inline */
+    uint32_t own_count; /* of them, those with ANSWER_OWN */
+    uint32_t capacity;  /* a power of two, or 0 while inline */
+    /*
+     * Entries with ANSWER_NOTED that have left the queue, in this order: those that ended well, then
+     * those that failed or were skipped. Whoever keeps the notes sets both to 0.
+     */
+    uint32_t notes_done, notes_lost;
     bool skipping;     /* the server skips everything until the next Sync is sent */
     bool copying;      /* the server reads COPY data, and the client has not ended it */
     bool begun;        /* something has come for the head */
     bool in_doubt;     /* more may be answered than what the queue holds */
     bool other_in_copy;     /* what is no COPY data and no Sync was sent into the COPY at the head */
     uint8_t syncs_in_copy;  /* Syncs that were sent into it; 2 is many */
-    uint8_t inline_entries[ANSWERS_INLINE];
+    uint16_t inline_entries[ANSWERS_INLINE];
 };
 
 void answers_release(struct answers *answers);
@@ -75,11 +93,46 @@ static inline bool answers_ends_request(uint8_t type)
 /* A client message of this type goes to the server. */
 void answers_expect(struct answers *answers, uint8_t type);
 
-/* A Query of the pooler's own goes to the server; its answer is swallowed. */
-void answers_expect_swallowed(struct answers *answers);
+/*
+ * Something special will be answered: `flags` of enum answer_flags. Only while the server neither
+ * skips nor copies (answers_tracks()), because then it would not be answered at all.
+ */
+void answers_expect_special(struct answers *answers, uint8_t type, unsigned flags);
 
-/* True if what comes next is an answer to the pooler's own statement. */
-bool answers_swallows_next(const struct answers *answers);
+/* The server takes messages as what they are: it neither skips them nor reads COPY data. */
+static inline bool answers_tracks(const struct answers *answers)
+{
+    return !answers->skipping && !answers->copying;
+}
+
+/* A Query of the pooler's own goes to the server. */
+static inline void answers_expect_swallowed(struct answers *answers)
+{
+    answers_expect_special(answers, 'Q', ANSWER_SWALLOWED);
+}
+
+/* Type byte and flags of the answer that is due next; 0 if none is. */
+unsigned answers_next(const struct answers *answers);
+
+static inline bool answers_swallows_next(const struct answers *answers)
+{
+    return (answers_next(answers) & ANSWER_SWALLOWED) != 0;
+}
+
+/* The pooler itself gives the answer that is due next. */
+static inline bool answers_next_is_own(const struct answers *answers)
+{
+    return answers->own_count > 0 && (answers_next(answers) & ANSWER_OWN) != 0;
+}
+
+/* Nothing will come from the server before the pooler gives its own answers. */
+static inline bool answers_are_all_own(const struct answers *answers)
+{
+    return answers->own_count > 0 && answers->own_count == answers->count;
+}
+
+/* The pooler gives its own answer that is due; returns the type byte of the message. */
+uint8_t answers_give_own(struct answers *answers);
 
 /*
  * A message of this type came from the server. Returns false if no such answer is due: the stream

@@ -5,32 +5,37 @@
  */
 #include "server/answers.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/memory.h"
 
-/* Set in an entry whose answer is swallowed; type bytes are ASCII. */
-#define SWALLOWED 0x80
+#define TYPE_MASK 0xffU
 
 static uint32_t capacity_of(const struct answers *answers)
 {
     return answers->capacity != 0 ? answers->capacity : ANSWERS_INLINE;
 }
 
-static uint8_t entry_at(const struct answers *answers, uint32_t place)
+static unsigned entry_at(const struct answers *answers, uint32_t place)
 {
     uint32_t slot = (answers->head + place) & (capacity_of(answers) - 1);
     return answers->capacity != 0 ? answers->entries[slot] : answers->inline_entries[slot];
 }
 
-static void put_entry(struct answers *answers, uint32_t place, uint8_t entry)
+static uint8_t type_at(const struct answers *answers, uint32_t place)
+{
+    return (uint8_t) (entry_at(answers, place) & TYPE_MASK);
+}
+
+static void put_entry(struct answers *answers, uint32_t place, unsigned entry)
 {
     uint32_t slot = (answers->head + place) & (capacity_of(answers) - 1);
     if (answers->capacity != 0)
-        answers->entries[slot] = entry;
+        answers->entries[slot] = (uint16_t) entry;
     else
-        answers->inline_entries[slot] = entry;
+        answers->inline_entries[slot] = (uint16_t) entry;
 }
 
 void answers_release(struct answers *answers)
@@ -42,21 +47,28 @@ void answers_release(struct answers *answers)
 static void grow(struct answers *answers)
 {
     uint32_t capacity = capacity_of(answers) * 2;
-    uint8_t *entries = memory_new(capacity);
+    uint16_t *entries = memory_new(capacity * sizeof(*entries));
     for (uint32_t i = 0; i < answers->count; i++)
-        entries[i] = entry_at(answers, i);
+        entries[i] = (uint16_t) entry_at(answers, i);
     free(answers->entries);
     answers->entries = entries;
     answers->capacity = capacity;
     answers->head = 0;
 }
 
-static void push(struct answers *answers, uint8_t entry)
+static void push(struct answers *answers, unsigned entry)
 {
     if (answers->count == capacity_of(answers))
         grow(answers);
     put_entry(answers, answers->count, entry);
     answers->count++;
+}
+
+/* An entry leaves the queue without its answer. */
+static void lose(struct answers *answers, unsigned entry)
+{
+    answers->notes_lost += (entry & ANSWER_NOTED) != 0;
+    answers->own_count -= (entry & ANSWER_OWN) != 0;
 }
 
 static void drop_head(struct answers *answers)
@@ -82,6 +94,7 @@ static void doubt(struct answers *answers)
 /* The head was answered. An end of COPY that nobody waited for is ignored by the server. */
 static void pop(struct answers *answers)
 {
+    answers->notes_done += (entry_at(answers, 0) & ANSWER_NOTED) != 0;
     drop_head(answers);
     forget_copy(answers);
     while (answers->count > 0 && entry_at(answers, 0) == 'c')
@@ -90,14 +103,14 @@ static void pop(struct answers *answers)
 
 static uint8_t head_type(const struct answers *answers)
 {
-    return answers->count > 0 ? (uint8_t) (entry_at(answers, 0) & ~SWALLOWED) : 0;
+    return answers->count > 0 ? type_at(answers, 0) : 0;
 }
 
 bool answers_will_come(const struct answers *answers)
 {
     if (answers->count == 0 || answers->copying)
         return false;
-    return answers_ends_request(entry_at(answers, answers->count - 1) & (uint8_t) ~SWALLOWED);
+    return answers_ends_request(type_at(answers, answers->count - 1));
 }
 
 /* Sync is ignored in a COPY; whatever else is no COPY data is lost in the error that it causes. */
@@ -134,27 +147,43 @@ void answers_expect(struct answers *answers, uint8_t type)
     push(answers, type);
 }
 
-void answers_expect_swallowed(struct answers *answers)
+void answers_expect_special(struct answers *answers, uint8_t type, unsigned flags)
 {
-    push(answers, 'Q' | SWALLOWED);
+    assert(answers_tracks(answers));
+    push(answers, type | flags);
+    answers->own_count += (flags & ANSWER_OWN) != 0;
 }
 
-bool answers_swallows_next(const struct answers *answers)
+unsigned answers_next(const struct answers *answers)
 {
-    return answers->count > 0 && (entry_at(answers, 0) & SWALLOWED) != 0;
+    return answers->count > 0 ? entry_at(answers, 0) : 0;
+}
+
+uint8_t answers_give_own(struct answers *answers)
+{
+    uint8_t type = head_type(answers);
+    assert(answers_next_is_own(answers));
+    answers->own_count--;
+    pop(answers);
+    return type;
 }
 
 /*
  * The head began to read COPY data. What was sent behind it has been, or will be, read as part of
  * the COPY: Syncs are ignored, the first end of COPY ends it, the first other message fails it.
+ * What never went to the server is given up with the rest of its pipeline.
  */
 static void begin_copy_in(struct answers *answers)
 {
     uint32_t kept = 1, read = 1;
     answers->copying = true;
     forget_copy(answers);
-    for (; read < answers->count && answers->copying; read++)
-        add_to_copy(answers, entry_at(answers, read));
+    for (; read < answers->count && answers->copying; read++) {
+        unsigned entry = entry_at(answers, read);
+        lose(answers, entry);
+        if (!(entry & ANSWER_OWN))
+            add_to_copy(answers, type_at(answers, read));
+    }
     for (; read < answers->count; read++)
         put_entry(answers, kept++, entry_at(answers, read));
     answers->count = kept;
@@ -172,9 +201,13 @@ static bool is_extended(uint8_t type)
 static bool skip_to_sync(struct answers *answers)
 {
     bool alone = true;
+    lose(answers, entry_at(answers, 0));
     drop_head(answers);
-    for (; answers->count > 0 && entry_at(answers, 0) != 'S'; drop_head(answers))
-        alone = alone && entry_at(answers, 0) == 'c';
+    for (; answers->count > 0 && entry_at(answers, 0) != 'S'; drop_head(answers)) {
+        unsigned entry = entry_at(answers, 0);
+        alone = alone && (entry == 'c' || (entry & ANSWER_OWN) != 0);
+        lose(answers, entry);
+    }
     answers->skipping = answers->count == 0;
     return alone && answers->skipping;
 }

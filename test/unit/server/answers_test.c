@@ -283,6 +283,103 @@ static void test_our_own_statement_needs_an_answer(void **state UNUSED)
     answers_release(&answers);
 }
 
+/* ---- special answers ---- */
+
+static void expect_notes(struct answers *answers, unsigned done, unsigned lost)
+{
+    assert_int_equal(answers->notes_done, done);
+    assert_int_equal(answers->notes_lost, lost);
+    answers->notes_done = answers->notes_lost = 0;
+}
+
+static void test_own_answer_waits_for_its_turn(void **state UNUSED)
+{
+    struct answers answers = {0};
+    answers_expect(&answers, 'B');
+    answers_expect_special(&answers, 'C', ANSWER_OWN | ANSWER_NOTED);
+    answers_expect(&answers, 'S');
+    assert_false(answers_next_is_own(&answers));
+    assert_false(answers_are_all_own(&answers));
+    take_all(&answers, "2");
+    assert_true(answers_next_is_own(&answers));
+    expect_notes(&answers, 0, 0);
+    assert_int_equal(answers_give_own(&answers), 'C');
+    expect_notes(&answers, 1, 0);
+    assert_false(answers_next_is_own(&answers));
+    take_all(&answers, "Z");
+    assert_true(answers_settled(&answers));
+    answers_release(&answers);
+}
+
+static void test_own_answers_alone_owe_something(void **state UNUSED)
+{
+    struct answers answers = {0};
+    assert_false(answers_are_all_own(&answers));
+    answers_expect_special(&answers, 'P', ANSWER_OWN);
+    assert_true(answers_are_all_own(&answers));
+    assert_false(answers_settled(&answers));
+    answers_expect(&answers, 'S');
+    assert_false(answers_are_all_own(&answers));
+    assert_int_equal(answers_give_own(&answers), 'P');
+    take_all(&answers, "Z");
+    assert_true(answers_settled(&answers));
+    answers_release(&answers);
+}
+
+static void test_notes_tell_what_was_skipped(void **state UNUSED)
+{
+    struct answers answers = {0};
+    answers_expect_special(&answers, 'P', ANSWER_SWALLOWED | ANSWER_NOTED);
+    answers_expect_special(&answers, 'P', ANSWER_NOTED);
+    answers_expect(&answers, 'B');
+    answers_expect_special(&answers, 'P', ANSWER_OWN | ANSWER_NOTED);
+    answers_expect_special(&answers, 'C', ANSWER_SWALLOWED | ANSWER_NOTED);
+    answers_expect(&answers, 'S');
+    answers_expect_special(&answers, 'P', ANSWER_NOTED);
+    assert_int_equal(answers_next(&answers), 'P' | ANSWER_SWALLOWED | ANSWER_NOTED);
+    take_all(&answers, "1");
+    expect_notes(&answers, 1, 0);
+    take_all(&answers, "E"); /* the second fails, and all behind it up to the Sync is skipped */
+    expect_notes(&answers, 0, 3);
+    assert_int_equal(answers.own_count, 0);
+    take_all(&answers, "Z1");
+    expect_notes(&answers, 1, 0);
+    assert_true(answers_settled(&answers));
+    answers_release(&answers);
+}
+
+static void test_copy_that_swallows_a_pipeline_loses_its_notes(void **state UNUSED)
+{
+    struct answers answers = {0};
+    answers_expect(&answers, 'Q');
+    answers_expect_special(&answers, 'C', ANSWER_OWN | ANSWER_NOTED);
+    answers_expect_special(&answers, 'P', ANSWER_NOTED);
+    answers_expect(&answers, 'S');
+    take_all(&answers, "G");
+    expect_notes(&answers, 0, 2);
+    assert_int_equal(answers.own_count, 0);
+    take_all(&answers, "EZZ");
+    answers_release(&answers);
+}
+
+static void test_nothing_special_while_the_server_skips_or_copies(void **state UNUSED)
+{
+    struct answers answers = {0};
+    assert_true(answers_tracks(&answers));
+    answers_expect(&answers, 'B');
+    take_all(&answers, "E");
+    assert_false(answers_tracks(&answers));
+    answers_expect(&answers, 'S');
+    assert_true(answers_tracks(&answers));
+    take_all(&answers, "Z");
+    answers_expect(&answers, 'Q');
+    take_all(&answers, "G");
+    assert_false(answers_tracks(&answers));
+    answers_expect(&answers, 'c');
+    assert_true(answers_tracks(&answers));
+    answers_release(&answers);
+}
+
 /* ---- the ring ---- */
 
 static void test_short_pipelines_need_no_memory(void **state UNUSED)
@@ -538,6 +635,11 @@ int main(void)
         cmocka_unit_test(test_answer_to_our_own_statement_is_swallowed),
         cmocka_unit_test(test_our_own_statement_may_fail),
         cmocka_unit_test(test_our_own_statement_needs_an_answer),
+        cmocka_unit_test(test_own_answer_waits_for_its_turn),
+        cmocka_unit_test(test_own_answers_alone_owe_something),
+        cmocka_unit_test(test_notes_tell_what_was_skipped),
+        cmocka_unit_test(test_copy_that_swallows_a_pipeline_loses_its_notes),
+        cmocka_unit_test(test_nothing_special_while_the_server_skips_or_copies),
         cmocka_unit_test(test_short_pipelines_need_no_memory),
         cmocka_unit_test(test_order_survives_growth_wherever_the_head_is),
         cmocka_unit_test(test_random_sessions_agree_with_a_model),
