@@ -26,6 +26,8 @@ struct tls_workspace;
 #define LOOP_READ_SIZE (256 * 1024)
 /* Room in front of it, where a reader puts back the head of a message that was cut by a read. */
 #define LOOP_HEADROOM (16 * 1024)
+/* One write buffer, where pieces are gathered that leave in one send; in use during one call. */
+#define LOOP_WRITE_SIZE (64 * 1024)
 
 /* Something to run soon; a member of the object that it wakes. */
 struct task {
@@ -42,6 +44,7 @@ struct deferred {
 struct loop {
     struct event_base *base; /* owns */
     uint8_t *read_memory;    /* owns; headroom, then the read buffer */
+    uint8_t *write_memory;   /* owns */
     struct task *tasks;      /* the run queue: head of a doubly linked list */
     struct deferred *deferred;
     struct deadline_queue *deadline_queues; /* owns; by duration */
@@ -61,6 +64,11 @@ void loop_stop(struct loop *loop);
 static inline uint8_t *loop_read_buffer(const struct loop *loop)
 {
     return loop->read_memory + LOOP_HEADROOM;
+}
+
+static inline uint8_t *loop_write_buffer(const struct loop *loop)
+{
+    return loop->write_memory;
 }
 
 /* Posts a task; a posted one stays where it is in the queue. */

@@ -7,7 +7,8 @@
  *   LINKED   bytes pass both ways
  *
  * IDLE -> LINKED directly when a server is free and its parameters fit. What is true in every state:
- *   - the stash is empty unless WAITING or SYNCING;
+ *   - the stash is empty unless WAITING or SYNCING, or LINKED and the next message depends on an
+ *     answer that has not come (`awaits_answers`);
  *   - a client that is not read is read again by whoever changes the state (client->task);
  *   - a server is released only at message boundaries of both streams, with nothing owed.
  *
@@ -21,20 +22,22 @@
 
 #include "base/buffer.h"
 #include "client/client.h"
+#include "relay/client_statements.h"
 #include "server/server.h"
-#include "wire/frame.h"
 
 enum session_state { SESSION_IDLE, SESSION_WAITING, SESSION_SYNCING, SESSION_LINKED };
 
 struct session {
     struct client *client; /* borrows: owned by it */
-    struct buffer stash;   /* owns; bytes of the client that wait for a server */
+    struct buffer stash;   /* owns; bytes of the client that wait for a server, or for answers */
+    struct buffer held;    /* owns; a message that was cut by a read and must be longer */
+    uint64_t held_wanted;  /* bytes of it that must be there before it is looked at again */
     uint64_t body_left;    /* of the client's message that is passing through */
+    struct client_statements statements;
     enum session_state state;
-    bool dropping;     /* that body goes nowhere */
-    bool notified;     /* has had the notice of query_wait_notify in this wait */
-    uint8_t held_size; /* bytes of a message header that was cut by a read */
-    uint8_t held[FRAME_HEADER_SIZE - 1];
+    bool dropping;       /* that body goes nowhere */
+    bool notified;       /* has had the notice of query_wait_notify in this wait */
+    bool awaits_answers; /* what is in the stash goes on when answers have come */
 };
 
 /* Takes over a client that has logged in; `bytes` came behind its login. */
@@ -85,6 +88,9 @@ void session_take_client_bytes(struct session *session, const uint8_t *bytes, si
 
 /* Reads the linked server (from_server.c). */
 void session_read_server(struct session *session);
+
+/* Gives the client the answers that are the pooler's own, if none of the server comes before. */
+void session_give_answers(struct session *session);
 
 struct slab;
 struct slab *session_slab(void);

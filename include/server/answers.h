@@ -32,6 +32,8 @@
 
 #define ANSWERS_INLINE 16
 
+#define ANSWER_TYPE 0xffU /* of an entry: the message's type byte */
+
 /* What is special about an answer. */
 enum answer_flags {
     /* To a message of the pooler's own: the client does not get it. */

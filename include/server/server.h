@@ -50,6 +50,7 @@ enum errand { ERRAND_NONE, ERRAND_CONNECT, ERRAND_RESET, ERRAND_CHECK, ERRAND_QU
 
 struct server;
 struct server_login;
+struct server_statements;
 struct session;
 struct waiter;
 
@@ -120,6 +121,9 @@ struct server {
     bool close_needed;         /* not to be used again */
     bool lifetime_is_over;
     unsigned cancels_in_flight;
+
+    struct server_statements *statements; /* owns; NULL before the first prepared statement */
+    uint64_t unnamed_statement_of; /* id of the client that prepared last without a name; or 0 */
 
     struct parameters parameters; /* owns */
     const struct tracked_names *tracked; /* borrows */

@@ -18,6 +18,7 @@ enum {
     MESSAGE_WHOLE = 1 << 6,
     MESSAGE_ASYNCHRONOUS = 1 << 7,
     MESSAGE_ENDS_ANSWER = 1 << 8,
+    MESSAGE_NAMES_STATEMENT = 1 << 9,
 };
 
 /* Flags by type byte; 0 for a type that the protocol does not have. */

@@ -34,6 +34,7 @@ struct loop *loop_create(void)
     if (loop->base == NULL)
         log_fatal("cannot set up the event loop: libevent offers no edge-triggered method");
     loop->read_memory = memory_new(LOOP_HEADROOM + LOOP_READ_SIZE);
+    loop->write_memory = memory_new(LOOP_WRITE_SIZE);
     return loop;
 }
 
@@ -53,6 +54,7 @@ void loop_destroy(struct loop *loop)
     deadline_queues_destroy(loop);
     event_base_free(loop->base);
     free(loop->read_memory);
+    free(loop->write_memory);
     free(loop);
 }
 

@@ -138,4 +138,6 @@ void pool_refresh(struct pool *pool)
         .transaction_timeout_us =
             user_time_us(user, own->transaction_timeout, settings->transaction_timeout),
     };
+    if (pool->limits.mode != POOL_SESSION)
+        pool->limits.prepared_statements = not_negative(settings->max_prepared_statements);
 }

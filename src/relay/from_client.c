@@ -1,9 +1,9 @@
 /*
  * from_client.c - the way from the client to the server.
  *
- * The stream is cut into messages by their headers; bodies are not looked at. Everything that goes
- * to the server leaves in as few sends as possible: a run of bytes grows until the buffer ends or a
- * message goes another way.
+ * The stream is cut into messages by their headers; bodies are not looked at, but for the names of
+ * prepared statements (prepared.c). Everything that goes to the server leaves in as few sends as
+ * possible (stream.h).
  *
  * SPDX-License-Identifier: ISC
  */
@@ -11,27 +11,22 @@
 #include <string.h>
 
 #include "config/config.h"
-#include "relay/session.h"
+#include "relay/prepared.h"
+#include "server/server_statements.h"
 #include "wire/messages.h"
 
-/* What becomes of one message. */
-enum message_fate {
-    FATE_FORWARD,
-    FATE_DROP,
-    FATE_STASH,  /* it waits for a server, and all behind it */
-    FATE_STOPPED /* the session has been closed */
-};
-
-static enum message_fate refuse(struct session *session, const char *message)
+enum message_fate refuse_message(struct session *session, const char *message)
 {
     session_close(session, message, message);
     return FATE_STOPPED;
 }
 
 /* Shows as much of the stream as PgBouncer does. */
-static void refuse_header(struct session *session, const uint8_t *bytes, size_t available)
+static enum message_fate refuse_header(struct session *session, const struct stream *stream)
 {
     static const char digits[] = "0123456789abcdef";
+    const uint8_t *bytes = stream->position;
+    size_t available = (size_t) (stream->end - bytes);
     char hex[2 * 8 + 1] = "", text[64];
     for (size_t i = 0; i < available && i < 8; i++) {
         hex[2 * i] = digits[bytes[i] >> 4];
@@ -39,7 +34,16 @@ static void refuse_header(struct session *session, const uint8_t *bytes, size_t 
         hex[2 * i + 2] = '\0';
     }
     snprintf(text, sizeof(text), "bad packet header: '%s'", hex);
-    session_close(session, text, text);
+    return refuse_message(session, text);
+}
+
+/* Returns false if the session is over. */
+static bool send_passed(struct session *session, struct stream *stream)
+{
+    if (stream_is_flushed(stream) || stream_flush(stream))
+        return true;
+    session_lose_server(session, "server connection closed");
+    return false;
 }
 
 static enum message_fate forward(struct session *session, uint8_t type, unsigned flags)
@@ -47,6 +51,8 @@ static enum message_fate forward(struct session *session, uint8_t type, unsigned
     struct server *server = session->client->server;
     if (flags & MESSAGE_NEEDS_SERVER)
         session_begin_query(session);
+    if (type == 'S' && server->statements != NULL)
+        server->statements->segment++;
     answers_expect(&server->answers, type);
     return FATE_FORWARD;
 }
@@ -60,45 +66,39 @@ static bool is_late_copy(const struct session *session, unsigned flags)
     return session->state != SESSION_LINKED || answers_settled(&server->answers);
 }
 
-static enum message_fate decide(struct session *session, const struct frame *frame)
+/* Statements are followed only where a client's next transaction may run on another server. */
+static bool follows_statements(const struct session *session)
+{
+    return session->client->pool->limits.mode != POOL_SESSION;
+}
+
+static enum message_fate decide(struct session *session, struct stream *stream,
+                                const struct frame *frame)
 {
     const struct settings *settings = settings_current();
     const struct client *client = session->client;
     unsigned flags = client_message_flags[frame->type];
     if (flags == 0) {
         log_error(&client->subject, "unknown pkt from client: %u/0x%x", frame->type, frame->type);
-        return refuse(session, "unknown pkt");
+        return refuse_message(session, "unknown pkt");
     }
     if (flags & MESSAGE_ENDS_SESSION) {
         session_close(session, "client close request", NULL);
         return FATE_STOPPED;
     }
     if (frame->type == 'Q' && settings->disable_pqexec)
-        return refuse(session, "PQexec disallowed");
+        return refuse_message(session, "PQexec disallowed");
     if (is_late_copy(session, flags))
         return FATE_DROP;
+    if ((flags & MESSAGE_NAMES_STATEMENT) && follows_statements(session)) {
+        enum message_fate fate = prepared_take(session, stream, frame);
+        if (fate != FATE_FORWARD)
+            return fate;
+    }
     if (session->state != SESSION_LINKED && !session_obtain_server(session))
         return client->session == NULL ? FATE_STOPPED : FATE_STASH;
+    stream->to = &client->server->connection;
     return forward(session, frame->type, flags);
-}
-
-/* Returns false if the session is over. */
-static bool send_run(struct session *session, const uint8_t *run, const uint8_t *end)
-{
-    struct client *client = session->client;
-    if (run == end)
-        return true;
-    client->pool->stats.bytes_received += (size_t) (end - run);
-    if (connection_send(&client->server->connection, run, (size_t) (end - run)))
-        return true;
-    session_lose_server(session, "server connection closed");
-    return false;
-}
-
-static void hold(struct session *session, const uint8_t *bytes, size_t size)
-{
-    memcpy(session->held, bytes, size);
-    session->held_size = (uint8_t) size;
 }
 
 /* Messages that end the session: what came before them must be on its way first. */
@@ -108,55 +108,94 @@ static bool ends_session(const struct frame *frame)
     return flags == 0 || (flags & MESSAGE_ENDS_SESSION);
 }
 
+/* What is left of the stream waits: it will be taken again. */
+static void keep(struct session *session, struct stream *stream, struct buffer *place)
+{
+    size_t left = (size_t) (stream->end - stream->position);
+    buffer_append(place, stream->position, left);
+    session->client->pool->stats.bytes_received -= left;
+    stream->end = stream->position;
+}
+
+/* The first message of what is left must be longer. */
+static void hold(struct session *session, struct stream *stream, uint64_t wanted)
+{
+    keep(session, stream, &session->held);
+    session->held_wanted = wanted;
+}
+
+/* Lets the rest of a body pass, or leaves it out. Returns false if the session is over. */
+static bool pass_body(struct session *session, struct stream *stream)
+{
+    size_t available = (size_t) (stream->end - stream->position);
+    size_t part = session->body_left < available ? (size_t) session->body_left : available;
+    session->body_left -= part;
+    if (!session->dropping) {
+        stream->position += part;
+        return true;
+    }
+    if (stream_leave_out(stream, part))
+        return true;
+    session_lose_server(session, "server connection closed");
+    return false;
+}
+
+/* One message from its header on; the header is there. */
+static enum message_fate take_message(struct session *session, struct stream *stream)
+{
+    struct frame frame;
+    size_t available = (size_t) (stream->end - stream->position);
+    bool sound = frame_read_header(stream->position, &frame) &&
+                 frame.size <= settings_current()->max_packet_size;
+    if ((!sound || ends_session(&frame)) && !send_passed(session, stream))
+        return FATE_STOPPED;
+    if (!sound)
+        return refuse_header(session, stream);
+    enum message_fate fate = decide(session, stream, &frame);
+    switch (fate) {
+    case FATE_FORWARD:
+        session->dropping = false;
+        session->body_left = frame.size - FRAME_HEADER_SIZE;
+        stream->position += FRAME_HEADER_SIZE;
+        break;
+    case FATE_DROP:
+        session->dropping = true;
+        session->body_left = frame.size;
+        break;
+    case FATE_HOLD:
+        hold(session, stream, prepared_bytes_wanted(&frame, available));
+        break;
+    case FATE_STASH:
+        keep(session, stream, &session->stash);
+        break;
+    case FATE_TAKEN:
+    case FATE_STOPPED:
+        break;
+    }
+    return fate;
+}
+
 void session_take_client_bytes(struct session *session, const uint8_t *bytes, size_t size)
 {
     struct client *client = session->client;
-    const uint8_t *position = bytes, *end = bytes + size, *run = bytes;
-    while (position < end) {
-        size_t available = (size_t) (end - position);
+    struct stream stream = {.position = bytes, .end = bytes + size, .run = bytes};
+    client->pool->stats.bytes_received += size;
+    if (client->server != NULL)
+        stream.to = &client->server->connection;
+    while (stream.position < stream.end) {
         if (session->body_left > 0) {
-            size_t part = session->body_left < available ? (size_t) session->body_left : available;
-            session->body_left -= part;
-            position += part;
-            if (session->dropping)
-                run = position;
-            continue;
-        }
-        if (available < FRAME_HEADER_SIZE) {
-            hold(session, position, available);
-            end = position;
-            break;
-        }
-        struct frame frame;
-        bool sound = frame_read_header(position, &frame) &&
-                     frame.size <= settings_current()->max_packet_size;
-        if (!sound || ends_session(&frame)) {
-            if (!send_run(session, run, position))
+            if (!pass_body(session, &stream))
                 return;
-            run = position;
-        }
-        if (!sound) {
-            refuse_header(session, position, available);
+        } else if ((size_t) (stream.end - stream.position) < FRAME_HEADER_SIZE) {
+            hold(session, &stream, FRAME_HEADER_SIZE);
+        } else if (take_message(session, &stream) == FATE_STOPPED) {
             return;
         }
-        enum message_fate fate = decide(session, &frame);
-        if (fate == FATE_STOPPED)
-            return;
-        if (fate == FATE_STASH) {
-            buffer_append(&session->stash, position, available);
-            return;
-        }
-        if (fate == FATE_DROP && !send_run(session, run, position))
-            return;
-        session->dropping = fate == FATE_DROP;
-        session->body_left = frame.size - FRAME_HEADER_SIZE;
-        position += FRAME_HEADER_SIZE;
-        if (session->dropping)
-            run = position;
     }
-    if (client->server == NULL)
+    if (client->server == NULL || !send_passed(session, &stream))
         return;
-    if (send_run(session, run, end) && client->server->ready)
+    session_give_answers(session);
+    if (client->session != NULL && client->server->ready)
         session_release_if_settled(session);
 }
 
@@ -166,8 +205,8 @@ static bool may_read(const struct session *session)
     const struct server *server = client->server;
     if (!client->connection.readable || session->stash.size > 0)
         return false;
-    if (session->state == SESSION_IDLE)
-        return true;
+    if (session->state == SESSION_IDLE) /* it may get answers without a server */
+        return !connection_is_congested(&client->connection);
     return session->state == SESSION_LINKED && !connection_is_congested(&server->connection) &&
            server->answers.count < ANSWERS_HIGH_MARK;
 }
@@ -194,7 +233,7 @@ static bool stash_will_be_answered(const struct session *session)
 static bool will_be_answered(const struct session *session)
 {
     const struct client *client = session->client;
-    if (session->held_size > 0)
+    if (session->held.size > 0)
         return false;
     if (session->stash.size > 0)
         return stash_will_be_answered(session);
@@ -202,14 +241,42 @@ static bool will_be_answered(const struct session *session)
            answers_will_come(&client->server->answers);
 }
 
-/* Puts the head of a cut message back in front of what followed it. */
-static uint8_t *put_back(struct session *session, uint8_t *bytes, size_t *size)
+/* Bytes behind some that wait already wait too. */
+static void take_behind(struct session *session, const uint8_t *bytes, size_t size)
 {
-    uint8_t *start = bytes - session->held_size;
-    memcpy(start, session->held, session->held_size);
-    *size += session->held_size;
-    session->held_size = 0;
-    return start;
+    if (session->stash.size > 0)
+        buffer_append(&session->stash, bytes, size);
+    else if (size > 0)
+        session_take_client_bytes(session, bytes, size);
+}
+
+/*
+ * Takes bytes from the loop's read buffer, with the cut message that they go on with. That is put
+ * back in front of them, or, if there is no room for it, gathered until it is long enough.
+ */
+static void take_received(struct session *session, uint8_t *bytes, size_t size)
+{
+    struct client *client = session->client;
+    struct buffer held = session->held;
+    if (held.size <= LOOP_HEADROOM) {
+        session->held = (struct buffer){0};
+        if (held.size > 0)
+            memcpy(bytes - held.size, held.data, held.size);
+        session_take_client_bytes(session, bytes - held.size, size + held.size);
+        buffer_release(&held);
+        return;
+    }
+    uint64_t missing = session->held_wanted - held.size;
+    size_t part = missing < size ? (size_t) missing : size;
+    buffer_append(&session->held, bytes, part);
+    if (part < missing)
+        return;
+    held = session->held;
+    session->held = (struct buffer){0};
+    session_take_client_bytes(session, held.data, held.size);
+    buffer_release(&held);
+    if (client->session != NULL)
+        take_behind(session, bytes + part, size - part);
 }
 
 void session_read_client(struct session *session)
@@ -236,8 +303,7 @@ void session_read_client(struct session *session)
         size_t received = size;
         read += received;
         client->request_us = clock_now_us();
-        bytes = put_back(session, bytes, &size);
-        session_take_client_bytes(session, bytes, size);
+        take_received(session, bytes, size);
         if (client->session == NULL)
             return;
         if (session->state == SESSION_WAITING && client->connection.ended) {

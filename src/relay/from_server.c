@@ -2,199 +2,274 @@
  * from_server.c - the way from the server to the client.
  *
  * Bodies pass unseen, with two exceptions that must be whole in memory: ParameterStatus, whose values
- * are followed, and ReadyForQuery, which decides over the link. Answers to our own SET are swallowed.
+ * are followed, and ReadyForQuery, which decides over the link. Answers to messages of our own are
+ * left out, answers that no server gives are put in (prepared.h).
  *
  * SPDX-License-Identifier: ISC
  */
 #include <string.h>
 
 #include "config/config.h"
-#include "relay/session.h"
+#include "relay/prepared.h"
 #include "server/server_login.h"
 #include "wire/message.h"
 #include "wire/messages.h"
 
-/* Where we are in a piece of the server's stream. */
-struct stream {
+/* A piece of the server's stream. */
+struct piece {
+    struct stream stream; /* to the client */
     struct session *session;
     struct server *server;
-    const uint8_t *position, *end;
-    const uint8_t *run; /* from here to `position` everything goes to the client */
 };
 
-/* Sends the run. Returns false if the client is gone, and the session with it. */
-static bool send_run(struct stream *stream)
+/* The client is gone, and the session with it. */
+static bool lost_client(struct session *session)
 {
-    struct session *session = stream->session;
-    const uint8_t *run = stream->run;
-    stream->run = stream->position;
-    if (run == stream->position)
-        return true;
-    if (connection_send(&session->client->connection, run, (size_t) (stream->position - run)))
-        return true;
     session_close(session, "unexpected eof", NULL);
     return false;
 }
 
-/* The stream cannot be trusted: the client gets what was good, then the end. */
-static bool distrust(struct stream *stream, const char *reason)
+/* Sends what has passed. Returns false if the session is over. */
+static bool send_passed(struct piece *piece)
 {
-    if (send_run(stream))
-        session_lose_server(stream->session, reason);
+    if (stream_is_flushed(&piece->stream) || stream_flush(&piece->stream))
+        return true;
+    return lost_client(piece->session);
+}
+
+/* The stream cannot be trusted: the client gets what was good, then the end. */
+static bool distrust(struct piece *piece, const char *reason)
+{
+    if (send_passed(piece))
+        session_lose_server(piece->session, reason);
     return false;
 }
 
-static bool take_parameter(struct stream *stream, const struct frame *frame)
+static bool take_parameter(struct piece *piece, const struct frame *frame)
 {
-    struct server *server = stream->server;
-    struct client *client = stream->session->client;
+    struct server *server = piece->server;
+    struct client *client = piece->session->client;
     int place;
-    if (!server_read_parameter_status(server, stream->position + FRAME_HEADER_SIZE,
+    if (!server_read_parameter_status(server, piece->stream.position + FRAME_HEADER_SIZE,
                                       (size_t) frame->size - FRAME_HEADER_SIZE, &place))
-        return distrust(stream, "broken ParameterStatus packet");
-    if (place >= 0 && stream->session->state == SESSION_LINKED)
+        return distrust(piece, "broken ParameterStatus packet");
+    if (place >= 0 && piece->session->state == SESSION_LINKED)
         parameters_set(&client->parameters, (unsigned) place,
                        server->parameters.values[place]);
     return true;
 }
 
 /* Statement pooling does not allow a transaction to stay open. */
-static bool leaves_transaction_open(const struct stream *stream, char status)
+static bool leaves_transaction_open(const struct piece *piece, char status)
 {
-    return stream->session->client->pool->limits.mode == POOL_STATEMENT && status != 'I';
+    return piece->session->client->pool->limits.mode == POOL_STATEMENT && status != 'I';
 }
 
-static bool take_ready(struct stream *stream, const struct frame *frame)
+static bool take_ready(struct piece *piece, const struct frame *frame)
 {
-    char status = (char) stream->position[FRAME_HEADER_SIZE];
+    char status = (char) piece->stream.position[FRAME_HEADER_SIZE];
     if (frame->size != FRAME_HEADER_SIZE + 1 || (status != 'I' && status != 'T' && status != 'E'))
-        return distrust(stream, "bad pkt header");
-    if (leaves_transaction_open(stream, status))
-        return distrust(stream, "transaction blocks not allowed in statement pooling mode");
-    session_end_query(stream->session, status);
+        return distrust(piece, "bad pkt header");
+    if (leaves_transaction_open(piece, status))
+        return distrust(piece, "transaction blocks not allowed in statement pooling mode");
+    session_end_query(piece->session, status);
     return true;
 }
 
 /* An answer to our own SET. Returns false if the session is over. */
-static bool swallow(struct stream *stream, const struct frame *frame)
+static bool take_answer_to_set(struct piece *piece, const struct frame *frame)
 {
-    if (!send_run(stream))
-        return false;
     if (frame->type == 'E') {
-        log_error(&stream->server->subject, "varcache_apply failed: the server refused a parameter");
-        session_lose_server(stream->session, "invalid server parameter");
+        if (!send_passed(piece))
+            return false;
+        log_error(&piece->server->subject, "varcache_apply failed: the server refused a parameter");
+        session_lose_server(piece->session, "invalid server parameter");
         return false;
     }
     if (frame->type == 'Z') {
-        stream->server->ready = true;
-        session_synced(stream->session);
+        piece->server->ready = true;
+        session_synced(piece->session);
     }
     return true;
 }
 
-/* Keeps the head of a message that is not whole yet. */
-static void hold(struct stream *stream)
+/* True if the client must not get a message of this type, because of what it answers. */
+static bool is_swallowed(unsigned answer, uint8_t type)
 {
-    buffer_append(&stream->server->held, stream->position,
-                  (size_t) (stream->end - stream->position));
-    stream->end = stream->position;
+    if (answer & ANSWER_REPLACED)
+        return type == 'E';
+    if (!(answer & ANSWER_SWALLOWED) || type == 'A')
+        return false;
+    /* Of a Parse or Close of ours the client gets all but the good end: an error is his too. */
+    return (answer & ANSWER_TYPE) == 'Q' || type == '1' || type == '3';
 }
 
-/* Longest tag that may tell of a changed parameter, header included. */
+/* Keeps the head of a message that is not whole yet. */
+static void hold(struct piece *piece)
+{
+    buffer_append(&piece->server->held, piece->stream.position,
+                  (size_t) (piece->stream.end - piece->stream.position));
+    piece->stream.end = piece->stream.position;
+}
+
+/* Longest tag that may tell of something that is followed, header included. */
 #define TAG_WATCHED_MAX 32
 
-static bool watches_tag(const struct server *server, const struct frame *frame)
+static bool watches_tag(const struct session *session, const struct frame *frame)
 {
-    return frame->type == 'C' && frame->size <= TAG_WATCHED_MAX && server_has_unreported(server);
+    const struct server *server = session->client->server;
+    return frame->type == 'C' && frame->size <= TAG_WATCHED_MAX &&
+           (server_has_unreported(server) || server->statements != NULL ||
+            session->statements.by_name != NULL);
 }
 
-/* The client has set or reset something: what the server does not report is not known any more. */
-static void take_tag(struct stream *stream, const struct frame *frame)
+/*
+ * SET, RESET and DISCARD: what the server does not report is not known any more. DEALLOCATE ALL and
+ * DISCARD: there are no prepared statements.
+ */
+static void take_tag(struct piece *piece, const struct frame *frame)
 {
-    static const char *const tags[] = {"SET", "RESET", "DISCARD ALL"};
-    const char *tag = (const char *) stream->position + FRAME_HEADER_SIZE;
+    static const struct {
+        const char *tag;
+        bool sets, deallocates;
+    } tags[] = {{"SET", true, false},
+                {"RESET", true, false},
+                {"DEALLOCATE ALL", false, true},
+                {"DISCARD ALL", true, true}};
+    const char *tag = (const char *) piece->stream.position + FRAME_HEADER_SIZE;
     size_t size = (size_t) frame->size - FRAME_HEADER_SIZE;
-    for (size_t i = 0; i < countof(tags); i++)
-        if (size == strlen(tags[i]) + 1 && memcmp(tag, tags[i], size) == 0)
-            stream->server->unreported_unknown = true;
+    for (size_t i = 0; i < countof(tags); i++) {
+        if (size != strlen(tags[i].tag) + 1 || memcmp(tag, tags[i].tag, size) != 0)
+            continue;
+        if (tags[i].sets)
+            piece->server->unreported_unknown = true;
+        if (tags[i].deallocates)
+            prepared_clear(piece->session);
+    }
+}
+
+/* Puts the error that the client is to get before the one that is swallowed. */
+static bool replace_error(struct piece *piece)
+{
+    const struct buffer *error = prepared_error(piece->session);
+    return stream_insert(&piece->stream, error->data, error->size) || lost_client(piece->session);
 }
 
 /* One message from its header on. Returns false if the session is over. */
-static bool take_message(struct stream *stream, const struct frame *frame)
+static bool take_message(struct piece *piece, const struct frame *frame)
 {
-    struct server *server = stream->server;
-    bool swallowed = answers_swallows_next(&server->answers) && frame->type != 'A';
+    struct server *server = piece->server;
+    unsigned answer = answers_next(&server->answers);
+    bool swallowed = is_swallowed(answer, frame->type);
+    bool of_set = swallowed && (answer & ANSWER_TYPE) == 'Q';
+    if (swallowed && (answer & ANSWER_REPLACED) && !replace_error(piece))
+        return false;
     /* Only a server that is going away speaks of an error when it owes no answer. */
     server->said_goodbye = frame->type == 'E' && server->answers.count == 0;
     if (!answers_received(&server->answers, frame->type))
-        return distrust(stream, "unknown pkt");
-    if (frame->type == 'S' && !take_parameter(stream, frame))
+        return distrust(piece, "unknown pkt");
+    if (server->answers.notes_done + server->answers.notes_lost > 0)
+        prepared_settle(piece->session);
+    if (frame->type == 'S' && !take_parameter(piece, frame))
         return false;
-    if (!swallowed && watches_tag(server, frame))
-        take_tag(stream, frame);
-    if (swallowed && !swallow(stream, frame))
+    if (!swallowed && watches_tag(piece->session, frame))
+        take_tag(piece, frame);
+    if (of_set && !take_answer_to_set(piece, frame))
         return false;
-    if (frame->type == 'Z' && !swallowed && !take_ready(stream, frame))
+    if (frame->type == 'Z' && !swallowed && !take_ready(piece, frame))
         return false;
     if (!(server_message_flags[frame->type] & (MESSAGE_ASYNCHRONOUS | MESSAGE_WHOLE)))
         server->ready = false;
     server->swallowing = swallowed;
     server->body_left = frame->size - FRAME_HEADER_SIZE;
-    stream->position += FRAME_HEADER_SIZE;
     if (swallowed)
-        stream->run = stream->position;
+        return stream_leave_out(&piece->stream, FRAME_HEADER_SIZE) || lost_client(piece->session);
+    piece->stream.position += FRAME_HEADER_SIZE;
     return true;
 }
 
-/* Lets the rest of a body pass, as far as it has come. */
-static void pass_body(struct stream *stream)
+/* Lets the rest of a body pass, as far as it has come. Returns false if the session is over. */
+static bool pass_body(struct piece *piece)
 {
-    struct server *server = stream->server;
-    size_t available = (size_t) (stream->end - stream->position);
+    struct server *server = piece->server;
+    size_t available = (size_t) (piece->stream.end - piece->stream.position);
     size_t part = server->body_left < available ? (size_t) server->body_left : available;
     server->body_left -= part;
-    stream->position += part;
     if (server->swallowing)
-        stream->run = stream->position;
+        return stream_leave_out(&piece->stream, part) || lost_client(piece->session);
+    piece->stream.position += part;
+    return true;
+}
+
+/* Takes the message at the position, or holds it. Returns false if the session is over. */
+static bool take_next(struct piece *piece)
+{
+    size_t available = (size_t) (piece->stream.end - piece->stream.position);
+    struct frame frame;
+    if (available < FRAME_HEADER_SIZE) {
+        hold(piece);
+        return true;
+    }
+    if (!frame_read_header(piece->stream.position, &frame) ||
+        frame.size > settings_current()->max_packet_size)
+        return distrust(piece, "bad pkt header");
+    unsigned flags = server_message_flags[frame.type];
+    if (flags == 0)
+        return distrust(piece, "unknown pkt");
+    bool whole = (flags & MESSAGE_WHOLE) || watches_tag(piece->session, &frame);
+    if (!whole || available >= frame.size)
+        return take_message(piece, &frame);
+    if (frame.size > LOOP_HEADROOM)
+        return distrust(piece, "broken ParameterStatus packet");
+    hold(piece);
+    return true;
+}
+
+/* Between two messages: the pooler's own answers, if it is their turn. */
+static bool give_own_answers(struct piece *piece)
+{
+    if (!answers_next_is_own(&piece->server->answers))
+        return true;
+    return prepared_give_answers(piece->session, &piece->stream) || lost_client(piece->session);
 }
 
 /* Returns false if the session is over. */
 static bool take_bytes(struct session *session, const uint8_t *bytes, size_t size)
 {
     struct server *server = session->client->server;
-    struct stream stream = {session, server, bytes, bytes + size, bytes};
-    while (stream.position < stream.end) {
-        size_t available = (size_t) (stream.end - stream.position);
-        struct frame frame;
+    struct piece piece = {.stream = {.to = &session->client->connection,
+                                     .position = bytes,
+                                     .end = bytes + size,
+                                     .run = bytes},
+                          .session = session,
+                          .server = server};
+    while (piece.stream.position < piece.stream.end) {
         if (server->body_left > 0) {
-            pass_body(&stream);
+            if (!pass_body(&piece))
+                return false;
             continue;
         }
         if (server->said_goodbye)
             break;
-        if (available < FRAME_HEADER_SIZE) {
-            hold(&stream);
-            break;
-        }
-        if (!frame_read_header(stream.position, &frame) ||
-            frame.size > settings_current()->max_packet_size)
-            return distrust(&stream, "bad pkt header");
-        unsigned flags = server_message_flags[frame.type];
-        if (flags == 0)
-            return distrust(&stream, "unknown pkt");
-        bool whole = (flags & MESSAGE_WHOLE) || watches_tag(server, &frame);
-        if (whole && available < frame.size) {
-            if (frame.size > LOOP_HEADROOM)
-                return distrust(&stream, "broken ParameterStatus packet");
-            hold(&stream);
-            break;
-        }
-        if (!take_message(&stream, &frame))
+        if (!give_own_answers(&piece) || !take_next(&piece))
             return false;
     }
-    if (server->said_goodbye && server->body_left == 0)
-        return distrust(&stream, "server conn crashed?");
-    return send_run(&stream);
+    if (server->body_left > 0)
+        return send_passed(&piece);
+    if (server->said_goodbye)
+        return distrust(&piece, "server conn crashed?");
+    return (server->held.size > 0 || give_own_answers(&piece)) && send_passed(&piece);
+}
+
+void session_give_answers(struct session *session)
+{
+    struct client *client = session->client;
+    struct stream stream = {.to = &client->connection};
+    if (!answers_are_all_own(&client->server->answers) || client->server->body_left > 0 ||
+        connection_is_congested(&client->connection))
+        return;
+    if (!prepared_give_answers(session, &stream) || !stream_flush(&stream))
+        lost_client(session);
 }
 
 /* Puts the head of a cut message back in front of what followed it. */

@@ -10,6 +10,7 @@
 #include "base/slab.h"
 #include "config/config.h"
 #include "pool/pools.h"
+#include "wire/frame.h"
 #include "wire/message.h"
 
 static struct slab sessions = SLAB_INITIAL("session_cache", struct session);
@@ -324,7 +325,9 @@ void session_end_query(struct session *session, char transaction_status)
 static void release_session(struct session *session)
 {
     session->client->session = NULL;
+    client_statements_release(&session->statements);
     buffer_release(&session->stash);
+    buffer_release(&session->held);
     slab_give_back(&sessions, session);
 }
 
@@ -421,8 +424,14 @@ static void on_readable(struct client *client)
 static void on_drained(struct client *client)
 {
     struct session *session = session_of(client);
-    if (client->server != NULL && client->server->connection.readable)
+    if (client->server == NULL) {
+        if (client->connection.readable)
+            loop_post(loop_of(session), &client->task);
+        return;
+    }
+    if (client->server->connection.readable)
         loop_post(loop_of(session), &client->server->task);
+    session_give_answers(session);
 }
 
 static void on_broken(struct client *client)

@@ -11,8 +11,6 @@
 
 #include "base/memory.h"
 
-#define TYPE_MASK 0xffU
-
 static uint32_t capacity_of(const struct answers *answers)
 {
     return answers->capacity != 0 ? answers->capacity : ANSWERS_INLINE;
@@ -26,7 +24,7 @@ static unsigned entry_at(const struct answers *answers, uint32_t place)
 
 static uint8_t type_at(const struct answers *answers, uint32_t place)
 {
-    return (uint8_t) (entry_at(answers, place) & TYPE_MASK);
+    return (uint8_t) (entry_at(answers, place) & ANSWER_TYPE);
 }
 
 static void put_entry(struct answers *answers, uint32_t place, unsigned entry)

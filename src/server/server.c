@@ -20,6 +20,7 @@
 #include "base/text.h"
 #include "config/config.h"
 #include "server/server_login.h"
+#include "server/server_statements.h"
 #include "wire/message.h"
 
 /* Longest message of an answer to one of our own queries. */
@@ -347,6 +348,7 @@ static void release(struct deferred *deferred)
     parameters_release(&server->parameters, server->tracked);
     collector_release(&server->incoming);
     answers_release(&server->answers);
+    server_statements_destroy(server->statements);
     tls_context_give_back(server->tls);
     buffer_release(&server->held);
     intern_give_back(server->database_name);

@@ -201,16 +201,18 @@ bool server_read_parameter_status(struct server *server UNUSED, const uint8_t *b
 
 static void set_up(uint8_t choices, size_t piece)
 {
-    static uint8_t *memory;
+    static uint8_t *memory, *write_memory;
     if (memory == NULL) {
         HOLDS(log_configure(&(struct log_options){.to_stderr = false}));
         memory = memory_new(LOOP_HEADROOM + LOOP_READ_SIZE);
+        write_memory = memory_new(LOOP_WRITE_SIZE);
         settings_init(&config.settings);
         config.settings.max_packet_size = 4096;
         HOLDS(tracked_names_init(&tracked, NULL, "role"));
     }
     memset(&world, 0, sizeof(world));
     world.loop.read_memory = memory;
+    world.loop.write_memory = write_memory;
     world.client.connection.loop = world.server.connection.loop = &world.loop;
     world.client.pool = world.server.pool = &world.pool;
     world.client.database = world.pool.database = &world.database;

@@ -191,6 +191,10 @@ SETTINGS = (
 OWN_SETTINGS = [
     "auth_delay_max",
     "auth_query_cache_ttl",
+    "max_client_prepared_memory",
+    "max_prepared_memory",
+    "max_prepared_statement_size",
+    "prepared_statement_errors",
     "server_protocol",
     "server_tls_negotiation",
     "track_startup_parameters",

@@ -1,0 +1,62 @@
+/*
+ * prepared.h - prepared statements in transaction and statement pooling (max_prepared_statements).
+ *
+ * A client prepares a statement once and binds it later, on whichever server it is linked to then.
+ * So the names that clients give are theirs alone (client_statements.h); on servers a statement has
+ * a name that all clients share (statement.h), and is prepared there when it is first needed
+ * (server_statements.h). Names in messages are replaced, a Parse is put in or saved, a Close never
+ * sent. What the client gets is in the order of its messages, errors included: all that is put in,
+ * saved or made to fail stands in the queue of expected answers (server/answers.h), with a note of
+ * what it changes.
+ *
+ * Errors that PostgreSQL would give and no server can (a statement that is too large) are given in
+ * its place: a message that is sure to fail is sent instead, so that transaction and pipeline are in
+ * the state that an error puts them in, and its error is replaced.
+ *
+ * Private to the room.
+ *
+ * SPDX-License-Identifier: ISC
+ */
+#ifndef PGWEIR_RELAY_PREPARED_H
+#define PGWEIR_RELAY_PREPARED_H
+
+#include "relay/session.h"
+#include "relay/stream.h"
+#include "wire/frame.h"
+
+/* What becomes of one message of the client. */
+enum message_fate {
+    FATE_FORWARD,
+    FATE_DROP,
+    FATE_TAKEN,  /* done; what is left of its body passes as it is */
+    FATE_HOLD,   /* it must be longer before anything can be said */
+    FATE_STASH,  /* it waits for a server or an answer, and all behind it */
+    FATE_STOPPED /* the session has been closed */
+};
+
+/* Says so, and closes. */
+enum message_fate refuse_message(struct session *session, const char *message);
+
+/*
+ * Decides about a Parse, Bind, Describe or Close at the stream's position; not in session pooling.
+ * FATE_TAKEN: the position stands behind what was done; session->body_left is set.
+ */
+enum message_fate prepared_take(struct session *session, struct stream *stream,
+                                const struct frame *frame);
+
+/* Bytes of the message that must be there before prepared_take() is asked again. */
+uint64_t prepared_bytes_wanted(const struct frame *frame, size_t available);
+
+/* Answers have come or been lost: what they were to make true is true now, or never will be. */
+void prepared_settle(struct session *session);
+
+/* Puts the pooler's own answers that are due into the stream to the client. False: it is gone. */
+bool prepared_give_answers(struct session *session, struct stream *stream) MUST_CHECK;
+
+/* The error that the client gets instead of the one that has come for the next answer. Borrowed. */
+const struct buffer *prepared_error(const struct session *session);
+
+/* DEALLOCATE ALL or DISCARD ALL has run. */
+void prepared_clear(struct session *session);
+
+#endif

@@ -1,0 +1,43 @@
+/*
+ * statement.h - a prepared statement as all clients share it: one text with one list of parameter
+ * types, and the name that it has on every server.
+ *
+ * Two clients that prepare the same bytes share one statement, whatever they call it. The names
+ * count from 1 in each process (PGBOUNCER_1, ...), the way PgBouncer's do, because people look for
+ * them in pg_prepared_statements and pg_stat_activity.
+ *
+ * SPDX-License-Identifier: ISC
+ */
+#ifndef PGWEIR_SERVER_STATEMENT_H
+#define PGWEIR_SERVER_STATEMENT_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/compiler.h"
+#include "base/hash.h"
+
+#define STATEMENT_NAME_SIZE 32
+
+struct statement {
+    UT_hash_handle hh; /* member of the table of all statements */
+    unsigned references;
+    uint32_t size;                  /* of `body` */
+    uint32_t name_size;             /* the terminating zero included */
+    char name[STATEMENT_NAME_SIZE]; /* on every server */
+    uint8_t body[]; /* what follows the name in a Parse: the text, its zero, the parameter types */
+};
+
+/* The statement with this body, made if there is none; the caller owns one reference. */
+struct statement *statement_take(const uint8_t *body, uint32_t size) MUST_CHECK;
+
+/* One more reference. */
+struct statement *statement_share(struct statement *statement) MUST_CHECK;
+
+/* Gives a reference back; the statement is forgotten with the last one. */
+void statement_give_back(struct statement *statement);
+
+/* Memory of all statements, in bytes. */
+size_t statement_memory(void);
+
+#endif

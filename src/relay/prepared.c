@@ -1,0 +1,489 @@
+/*
+ * prepared.c - prepared statements in transaction and statement pooling.
+ *
+ * SPDX-License-Identifier: ISC
+ */
+#include "relay/prepared.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/memory.h"
+#include "config/config.h"
+#include "server/server_statements.h"
+#include "wire/error_response.h"
+#include "wire/extended.h"
+#include "wire/message.h"
+
+#define SQLSTATE_DUPLICATE_STATEMENT "42P05"
+#define SQLSTATE_UNKNOWN_STATEMENT   "26000"
+#define SQLSTATE_OUT_OF_MEMORY       "53200"
+#define SQLSTATE_TOO_LARGE           "54000"
+
+/* A name that no statement has: what uses it fails, whatever state the server is in. */
+static const char no_statement[] = "pgweir: none";
+
+/* One message of the client, with what its head says. */
+struct message {
+    struct session *session;
+    struct stream *stream;
+    const struct frame *frame;
+    struct extended_names names;
+    const uint8_t *rest; /* behind the names, as far as it has come */
+    uint64_t rest_size;
+};
+
+static struct server *server_of(const struct message *message)
+{
+    return message->session->client->server;
+}
+
+static enum message_fate lost(struct session *session)
+{
+    session_lose_server(session, "server connection closed");
+    return FATE_STOPPED;
+}
+
+/* FATE_FORWARD if the session is linked now. */
+static enum message_fate link_session(const struct message *message)
+{
+    struct session *session = message->session;
+    struct client *client = session->client;
+    if (session->state != SESSION_LINKED && !session_obtain_server(session))
+        return client->session == NULL ? FATE_STOPPED : FATE_STASH;
+    message->stream->to = &client->server->connection;
+    return FATE_FORWARD;
+}
+
+static struct server_statements *statements_of(const struct message *message)
+{
+    struct server *server = server_of(message);
+    if (server->statements == NULL)
+        server->statements = server_statements_create();
+    return server->statements;
+}
+
+/* ---- writing ---- */
+
+/* The head of a message with up to two names; all that we write fits. */
+struct head {
+    uint8_t bytes[FRAME_HEADER_SIZE + EXTENDED_NAME_MAX + 1 + STATEMENT_NAME_SIZE];
+    size_t size;
+};
+
+static void head_begin(struct head *head, uint8_t type)
+{
+    head->bytes[0] = type;
+    head->size = FRAME_HEADER_SIZE;
+}
+
+static void head_add(struct head *head, const void *bytes, size_t size)
+{
+    assert(size <= sizeof(head->bytes) - head->size);
+    memcpy(head->bytes + head->size, bytes, size);
+    head->size += size;
+}
+
+/* `rest` more bytes belong to the message. */
+static bool head_insert(struct head *head, uint64_t rest, struct stream *stream)
+{
+    uint32_t length = (uint32_t) (head->size - 1 + rest);
+    uint8_t big_endian[4] = {(uint8_t) (length >> 24), (uint8_t) (length >> 16),
+                             (uint8_t) (length >> 8), (uint8_t) length};
+    memcpy(head->bytes + 1, big_endian, sizeof(big_endian));
+    return stream_insert(stream, head->bytes, head->size);
+}
+
+static bool insert_close(const struct message *message, struct server_statement *entry)
+{
+    const struct statement *statement = entry->statement;
+    struct server *server = server_of(message);
+    struct head head;
+    head_begin(&head, 'C');
+    head_add(&head, "S", 1);
+    head_add(&head, statement->name, statement->name_size);
+    answers_expect_special(&server->answers, 'C', ANSWER_SWALLOWED | ANSWER_NOTED);
+    server_statements_note(server->statements, (struct statement_note){.on_server = entry});
+    return head_insert(&head, 0, message->stream);
+}
+
+/* The head of a Parse of ours; the statement's body follows. */
+static bool insert_parse_head(const struct message *message, const struct statement *statement)
+{
+    struct head head;
+    head_begin(&head, 'P');
+    head_add(&head, statement->name, statement->name_size);
+    message->session->client->pool->stats.server_parses++;
+    return head_insert(&head, statement->size, message->stream);
+}
+
+/* Keeps the server at max_prepared_statements; `entry` stays in any case. */
+static bool evict(const struct message *message, struct server_statement *entry)
+{
+    struct server_statements *statements = statements_of(message);
+    struct server_statement *oldest;
+    unsigned limit = message->session->client->pool->limits.prepared_statements;
+    while (statements->count > limit &&
+           (oldest = server_statements_oldest(statements, entry)) != NULL)
+        if (!insert_close(message, oldest))
+            return false;
+    return true;
+}
+
+/* Makes sure that the server has the statement when it reads what follows. */
+static bool ensure(const struct message *message, struct statement *statement)
+{
+    struct server_statements *statements = statements_of(message);
+    struct server_statement *entry = server_statements_get(statements, statement);
+    enum statement_need need = server_statements_need(statements, entry);
+    if (need == STATEMENT_IS_THERE) {
+        server_statements_touch(statements, entry);
+        return true;
+    }
+    if (need == STATEMENT_REPLACE && !insert_close(message, entry))
+        return false;
+    answers_expect_special(&server_of(message)->answers, 'P', ANSWER_SWALLOWED | ANSWER_NOTED);
+    server_statements_note(statements,
+                           (struct statement_note){.on_server = entry, .present = true});
+    return insert_parse_head(message, statement) &&
+           stream_insert(message->stream, statement->body, statement->size) &&
+           evict(message, entry);
+}
+
+/* Leaves out what is replaced; the rest of the message passes. */
+static enum message_fate pass_rest(const struct message *message)
+{
+    if (!stream_leave_out(message->stream, FRAME_HEADER_SIZE + message->names.rest))
+        return lost(message->session);
+    message->session->dropping = false;
+    message->session->body_left = message->rest_size;
+    return FATE_TAKEN;
+}
+
+/* ---- errors ---- */
+
+/* The client gets this error at the message's turn, and the server one that does the same. */
+static enum message_fate fail(const struct message *message, const char *sqlstate,
+                              const char *text)
+{
+    struct buffer error = {0}, bind = {0};
+    enum message_fate fate = link_session(message);
+    if (fate != FATE_FORWARD)
+        return fate;
+    error_response_write(&error, "ERROR", sqlstate, text);
+    session_begin_query(message->session);
+    answers_expect_special(&server_of(message)->answers, 'B', ANSWER_REPLACED | ANSWER_NOTED);
+    server_statements_note(statements_of(message), (struct statement_note){.error = error});
+    size_t mark = message_begin(&bind, 'B');
+    message_add_text(&bind, "");
+    message_add_text(&bind, no_statement);
+    for (int i = 0; i < 3; i++)
+        message_add_int16(&bind, 0);
+    message_end(&bind, mark);
+    bool sent = stream_insert(message->stream, bind.data, bind.size);
+    buffer_release(&bind);
+    return sent ? FATE_DROP : lost(message->session);
+}
+
+/* PgBouncer ends the session; PostgreSQL answers with an error. */
+static enum message_fate refuse_name(const struct message *message, const char *sqlstate,
+                                     const char *fatal, const char *what)
+{
+    char text[EXTENDED_NAME_MAX + 64];
+    if (!settings_current()->prepared_statement_errors)
+        return refuse_message(message->session, fatal);
+    snprintf(text, sizeof(text), "prepared statement \"%s\" %s", message->names.statement, what);
+    return fail(message, sqlstate, text);
+}
+
+static enum message_fate refuse_unknown(const struct message *message)
+{
+    log_error(&message->session->client->subject, "prepared statement '%s' not found",
+              message->names.statement);
+    return refuse_name(message, SQLSTATE_UNKNOWN_STATEMENT, "prepared statement did not exist",
+                       "does not exist");
+}
+
+static enum message_fate refuse_duplicate(const struct message *message)
+{
+    log_error(&message->session->client->subject, "prepared statement '%s' was already prepared",
+              message->names.statement);
+    return refuse_name(message, SQLSTATE_DUPLICATE_STATEMENT,
+                       "prepared statement name is already in use", "already exists");
+}
+
+/* ---- the four messages ---- */
+
+/*
+ * Whether this is an error depends on an answer that has not come. The server is asked for it, and
+ * the message waits in the stash.
+ */
+static enum message_fate wait_for_answers(const struct message *message)
+{
+    static const uint8_t flush[] = {'H', 0, 0, 0, 4};
+    if (!stream_insert(message->stream, flush, sizeof(flush)))
+        return lost(message->session);
+    message->session->awaits_answers = true;
+    return FATE_STASH;
+}
+
+/* What is left of the budgets; says which one is used up. */
+static const char *exceeded_budget(const struct message *message, uint64_t size)
+{
+    const struct settings *settings = settings_current();
+    if (settings->max_client_prepared_memory != 0 &&
+        message->session->statements.memory + size > settings->max_client_prepared_memory)
+        return "too many prepared statements of this client (max_client_prepared_memory)";
+    if (settings->max_prepared_memory != 0 &&
+        statement_memory() + size > settings->max_prepared_memory)
+        return "too many prepared statements of all clients (max_prepared_memory)";
+    return NULL;
+}
+
+/* The whole Parse is left out: the server has the statement. */
+static enum message_fate save_parse(const struct message *message, struct statement_note note)
+{
+    answers_expect_special(&server_of(message)->answers, 'P', ANSWER_OWN | ANSWER_NOTED);
+    server_statements_note(statements_of(message), note);
+    if (!stream_leave_out(message->stream, (size_t) message->frame->size))
+        return lost(message->session);
+    return FATE_TAKEN;
+}
+
+static enum message_fate send_parse(const struct message *message, struct statement_note note,
+                                    enum statement_need need)
+{
+    struct server_statement *entry = note.on_server;
+    if (need == STATEMENT_REPLACE && !insert_close(message, entry))
+        return lost(message->session);
+    answers_expect_special(&server_of(message)->answers, 'P', ANSWER_NOTED);
+    server_statements_note(statements_of(message), note);
+    if (!insert_parse_head(message, entry->statement) || pass_rest(message) != FATE_TAKEN)
+        return lost(message->session);
+    message->session->body_left = 0;
+    message->stream->position += message->rest_size;
+    return evict(message, entry) ? FATE_TAKEN : lost(message->session);
+}
+
+static enum message_fate take_whole_parse(const struct message *message)
+{
+    struct session *session = message->session;
+    const struct extended_names *names = &message->names;
+    enum message_fate fate = link_session(message);
+    if (fate != FATE_FORWARD)
+        return fate;
+    struct statement *statement = statement_take(message->rest, (uint32_t) message->rest_size);
+    struct server_statements *statements = statements_of(message);
+    struct server_statement *entry = server_statements_get(statements, statement);
+    enum statement_need need = server_statements_need(statements, entry);
+    struct statement_note note = {
+        .name = client_statements_change(&session->statements, names->statement,
+                                         names->statement_size, statement),
+        .named = statement};
+    session_begin_query(session);
+    session->client->pool->stats.client_parses++;
+    if (need == STATEMENT_IS_THERE)
+        return save_parse(message, note);
+    note.on_server = entry;
+    note.present = true;
+    return send_parse(message, note, need);
+}
+
+static enum message_fate take_parse(const struct message *message)
+{
+    struct session *session = message->session;
+    const struct extended_names *names = &message->names;
+    uint64_t size = message->frame->size;
+    uint32_t size_max = settings_current()->max_prepared_statement_size;
+    size_t available = (size_t) (message->stream->end - message->stream->position);
+    enum client_name_state state = client_statements_state(&session->statements, names->statement,
+                                                           names->statement_size);
+    if (size_max != 0 && size > size_max)
+        return fail(message, SQLSTATE_TOO_LARGE,
+                    "prepared statement is too large (max_prepared_statement_size)");
+    if (available < size)
+        return FATE_HOLD;
+    if (!extended_is_statement(message->rest, (size_t) message->rest_size))
+        return refuse_message(session, "broken Parse packet");
+    if (state == CLIENT_NAME_USED)
+        return refuse_duplicate(message);
+    if (state == CLIENT_NAME_UNCERTAIN)
+        return wait_for_answers(message);
+    const char *exceeded = exceeded_budget(message, size);
+    return exceeded != NULL ? fail(message, SQLSTATE_OUT_OF_MEMORY, exceeded)
+                            : take_whole_parse(message);
+}
+
+/* A Bind or Describe of a named statement: only the name is another one. */
+static enum message_fate take_use(const struct message *message)
+{
+    struct session *session = message->session;
+    const struct extended_names *names = &message->names;
+    const struct frame *frame = message->frame;
+    struct statement *statement = client_statements_find(
+        &session->statements, names->statement, names->statement_size);
+    if (frame->type == 'D' && message->rest_size != 0)
+        return refuse_message(session, "broken Describe packet");
+    if (statement == NULL)
+        return refuse_unknown(message);
+    enum message_fate fate = link_session(message);
+    if (fate != FATE_FORWARD)
+        return fate;
+    struct head head;
+    session_begin_query(session);
+    if (!ensure(message, statement))
+        return lost(session);
+    head_begin(&head, frame->type);
+    if (frame->type == 'B') {
+        session->client->pool->stats.binds++;
+        head_add(&head, names->portal, names->portal_size + 1);
+    } else {
+        head_add(&head, "S", 1);
+    }
+    head_add(&head, statement->name, statement->name_size);
+    answers_expect(&server_of(message)->answers, frame->type);
+    if (!head_insert(&head, message->rest_size, message->stream))
+        return lost(session);
+    return pass_rest(message);
+}
+
+/* No server needs to hear that a name is not used any more. */
+static enum message_fate take_close(const struct message *message)
+{
+    static const uint8_t close_complete[] = {'3', 0, 0, 0, 4};
+    struct session *session = message->session;
+    const struct extended_names *names = &message->names;
+    if (message->rest_size != 0)
+        return refuse_message(session, "broken Close packet");
+    if (session->state != SESSION_LINKED) {
+        client_statements_drop(&session->statements, names->statement, names->statement_size);
+        if (!connection_send(&session->client->connection, close_complete,
+                             sizeof(close_complete))) {
+            session_close(session, "unexpected eof", NULL);
+            return FATE_STOPPED;
+        }
+        return FATE_DROP;
+    }
+    struct answers *answers = &server_of(message)->answers;
+    if (client_statements_find(&session->statements, names->statement, names->statement_size) ==
+        NULL) {
+        answers_expect_special(answers, 'C', ANSWER_OWN);
+        return FATE_DROP;
+    }
+    answers_expect_special(answers, 'C', ANSWER_OWN | ANSWER_NOTED);
+    server_statements_note(
+        statements_of(message),
+        (struct statement_note){.name = client_statements_change(
+                                    &session->statements, names->statement, names->statement_size,
+                                    NULL)});
+    return FATE_DROP;
+}
+
+/*
+ * A statement without a name lasts until the next one. In transaction pooling another client may
+ * have made that one: what it must not be is used by this client.
+ */
+static enum message_fate take_unnamed(const struct message *message)
+{
+    uint64_t id = message->session->client->id;
+    if (message->frame->type == 'C')
+        return FATE_FORWARD;
+    enum message_fate fate = link_session(message);
+    if (fate != FATE_FORWARD)
+        return fate;
+    struct server *server = server_of(message);
+    if (message->frame->type == 'P')
+        server->unnamed_statement_of = id;
+    if (server->unnamed_statement_of == id)
+        return FATE_FORWARD;
+    return fail(message, SQLSTATE_UNKNOWN_STATEMENT, "unnamed prepared statement does not exist");
+}
+
+enum message_fate prepared_take(struct session *session, struct stream *stream,
+                                const struct frame *frame)
+{
+    static const char *const broken[] = {['P'] = "broken Parse packet",
+                                         ['B'] = "broken Bind packet",
+                                         ['D'] = "broken Describe packet",
+                                         ['C'] = "broken Close packet"};
+    struct message message = {.session = session, .stream = stream, .frame = frame};
+    const struct client *client = session->client;
+    const uint8_t *body = stream->position + FRAME_HEADER_SIZE;
+    if (session->state == SESSION_LINKED && !answers_tracks(&client->server->answers))
+        return FATE_FORWARD; /* the server skips it, or a COPY fails by it */
+    switch (extended_read_names(frame, body, (size_t) (stream->end - body), &message.names)) {
+    case EXTENDED_BROKEN:
+        return refuse_message(session, broken[frame->type]);
+    case EXTENDED_MORE:
+        return FATE_HOLD;
+    case EXTENDED_NAMES:
+        break;
+    }
+    message.rest = body + message.names.rest;
+    message.rest_size = frame->size - FRAME_HEADER_SIZE - message.names.rest;
+    if (message.names.of_portal)
+        return FATE_FORWARD;
+    if (message.names.statement_size == 0)
+        return take_unnamed(&message);
+    if (client->pool->limits.prepared_statements == 0)
+        return FATE_FORWARD;
+    if (frame->type == 'P')
+        return take_parse(&message);
+    return frame->type == 'C' ? take_close(&message) : take_use(&message);
+}
+
+uint64_t prepared_bytes_wanted(const struct frame *frame, size_t available)
+{
+    return frame->type == 'P' ? frame->size : available + 1;
+}
+
+/* ---- answers ---- */
+
+static void settle_one(struct session *session, bool done)
+{
+    struct server_statements *statements = session->client->server->statements;
+    struct statement_note *note = server_statements_first_note(statements);
+    if (note->name != NULL)
+        client_statements_settle(&session->statements, note->name, note->named, done);
+    server_statements_settle(statements, done);
+}
+
+void prepared_settle(struct session *session)
+{
+    struct answers *answers = &session->client->server->answers;
+    for (; answers->notes_done > 0; answers->notes_done--)
+        settle_one(session, true);
+    for (; answers->notes_lost > 0; answers->notes_lost--)
+        settle_one(session, false);
+    if (session->awaits_answers)
+        loop_post(session->client->connection.loop, &session->client->task);
+    session->awaits_answers = false;
+}
+
+bool prepared_give_answers(struct session *session, struct stream *stream)
+{
+    static const uint8_t parse_complete[] = {'1', 0, 0, 0, 4}, close_complete[] = {'3', 0, 0, 0, 4};
+    struct answers *answers = &session->client->server->answers;
+    while (answers_next_is_own(answers)) {
+        bool parse = answers_give_own(answers) == 'P';
+        prepared_settle(session);
+        if (!stream_insert(stream, parse ? parse_complete : close_complete,
+                           sizeof(parse_complete)))
+            return false;
+    }
+    return true;
+}
+
+const struct buffer *prepared_error(const struct session *session)
+{
+    return &server_statements_first_note(session->client->server->statements)->error;
+}
+
+void prepared_clear(struct session *session)
+{
+    struct server_statements *statements = session->client->server->statements;
+    if (statements != NULL)
+        server_statements_clear(statements);
+    client_statements_clear(&session->statements);
+}
