@@ -22,6 +22,7 @@ struct client_statement {
     struct statement *present; /* owns a reference; NULL: the name is not in use */
     struct statement *expected; /* owns a reference; NULL: it will not be */
     unsigned pending;           /* changes that are not answered */
+    uint32_t segment;           /* of the newest change */
     uint32_t name_size;
     char name[]; /* the key, without a zero */
 };
@@ -34,21 +35,22 @@ struct client_statements {
 
 enum client_name_state {
     CLIENT_NAME_FREE,
-    CLIENT_NAME_UNCERTAIN, /* in use if what is on its way succeeds */
-    CLIENT_NAME_USED
+    CLIENT_NAME_USED,
+    CLIENT_NAME_UNCERTAIN /* an answer that has not come decides */
 };
 
-/* Whether a Parse may make a statement of this name. */
-enum client_name_state client_statements_state(const struct client_statements *statements,
-                                               const char *name, size_t size);
-
-/* What the name will stand for when all is answered; NULL: nothing. */
-struct statement *client_statements_find(const struct client_statements *statements,
-                                         const char *name, size_t size);
+/*
+ * What a message of this `segment` (Syncs sent before it) that says the name finds. What was sent in
+ * the same segment has succeeded by the time the message is read, or the message is skipped too.
+ * The statement is borrowed, NULL unless the name is used.
+ */
+enum client_name_state client_statements_find(const struct client_statements *statements,
+                                              const char *name, size_t size, uint32_t segment,
+                                              struct statement **ret_statement);
 
 /* A change of a name is on its way: `expected` (borrowed) or, if NULL, the end of it. */
 struct client_statement *client_statements_change(struct client_statements *statements,
-                                                  const char *name, size_t size,
+                                                  const char *name, size_t size, uint32_t segment,
                                                   struct statement *expected) MUST_CHECK;
 
 /* That change has been answered with success: the name stands for `named` (borrowed). Or it failed. */

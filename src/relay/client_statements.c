@@ -59,24 +59,22 @@ static void come_to_rest(struct client_statements *statements, struct client_sta
         expect(statements, entry, entry->present);
 }
 
-enum client_name_state client_statements_state(const struct client_statements *statements,
-                                               const char *name, size_t size)
+enum client_name_state client_statements_find(const struct client_statements *statements,
+                                              const char *name, size_t size, uint32_t segment,
+                                              struct statement **ret_statement)
 {
     struct client_statement *entry = find(statements, name, size);
-    if (entry == NULL || entry->expected == NULL)
+    *ret_statement = NULL;
+    if (entry == NULL)
         return CLIENT_NAME_FREE;
-    return entry->pending > 0 ? CLIENT_NAME_UNCERTAIN : CLIENT_NAME_USED;
-}
-
-struct statement *client_statements_find(const struct client_statements *statements,
-                                         const char *name, size_t size)
-{
-    struct client_statement *entry = find(statements, name, size);
-    return entry != NULL ? entry->expected : NULL;
+    if (entry->pending > 0 && entry->segment != segment)
+        return CLIENT_NAME_UNCERTAIN;
+    *ret_statement = entry->expected;
+    return entry->expected != NULL ? CLIENT_NAME_USED : CLIENT_NAME_FREE;
 }
 
 struct client_statement *client_statements_change(struct client_statements *statements,
-                                                  const char *name, size_t size,
+                                                  const char *name, size_t size, uint32_t segment,
                                                   struct statement *expected)
 {
     struct client_statement *entry = find(statements, name, size);
@@ -88,6 +86,7 @@ struct client_statement *client_statements_change(struct client_statements *stat
         statements->memory += (uint32_t) memory_of(entry);
     }
     entry->pending++;
+    entry->segment = segment;
     expect(statements, entry, expected);
     return entry;
 }

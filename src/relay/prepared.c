@@ -199,33 +199,53 @@ static enum message_fate refuse_name(const struct message *message, const char *
 
 static enum message_fate refuse_unknown(const struct message *message)
 {
-    log_error(&message->session->client->subject, "prepared statement '%s' not found",
-              message->names.statement);
+    if (!settings_current()->prepared_statement_errors)
+        log_error(&message->session->client->subject, "prepared statement '%s' not found",
+                  message->names.statement);
     return refuse_name(message, SQLSTATE_UNKNOWN_STATEMENT, "prepared statement did not exist",
                        "does not exist");
 }
 
 static enum message_fate refuse_duplicate(const struct message *message)
 {
-    log_error(&message->session->client->subject, "prepared statement '%s' was already prepared",
-              message->names.statement);
+    if (!settings_current()->prepared_statement_errors)
+        log_error(&message->session->client->subject, "prepared statement '%s' was already prepared",
+                  message->names.statement);
     return refuse_name(message, SQLSTATE_DUPLICATE_STATEMENT,
                        "prepared statement name is already in use", "already exists");
 }
 
 /* ---- the four messages ---- */
 
-/*
- * Whether this is an error depends on an answer that has not come. The server is asked for it, and
- * the message waits in the stash.
- */
+/* What the name stands for depends on an answer that has not come, but will: a Sync lies between. */
 static enum message_fate wait_for_answers(const struct message *message)
 {
-    static const uint8_t flush[] = {'H', 0, 0, 0, 4};
-    if (!stream_insert(message->stream, flush, sizeof(flush)))
-        return lost(message->session);
     message->session->awaits_answers = true;
     return FATE_STASH;
+}
+
+static uint32_t segment_of(const struct session *session)
+{
+    const struct server *server = session->client->server;
+    return server != NULL && server->statements != NULL ? server->statements->segment : 0;
+}
+
+static enum client_name_state find_name(const struct message *message,
+                                        struct statement **ret_statement)
+{
+    struct session *session = message->session;
+    return client_statements_find(&session->statements, message->names.statement,
+                                  message->names.statement_size, segment_of(session),
+                                  ret_statement);
+}
+
+/* The name is to stand for the statement, or for nothing, when the message is answered. */
+static struct client_statement *change_name(const struct message *message,
+                                            struct statement *statement)
+{
+    struct session *session = message->session;
+    return client_statements_change(&session->statements, message->names.statement,
+                                    message->names.statement_size, segment_of(session), statement);
 }
 
 /* What is left of the budgets; says which one is used up. */
@@ -269,7 +289,6 @@ static enum message_fate send_parse(const struct message *message, struct statem
 static enum message_fate take_whole_parse(const struct message *message)
 {
     struct session *session = message->session;
-    const struct extended_names *names = &message->names;
     enum message_fate fate = link_session(message);
     if (fate != FATE_FORWARD)
         return fate;
@@ -277,10 +296,9 @@ static enum message_fate take_whole_parse(const struct message *message)
     struct server_statements *statements = statements_of(message);
     struct server_statement *entry = server_statements_get(statements, statement);
     enum statement_need need = server_statements_need(statements, entry);
-    struct statement_note note = {
-        .name = client_statements_change(&session->statements, names->statement,
-                                         names->statement_size, statement),
-        .named = statement};
+    if (server_of(message)->transaction_status == 'E' && need == STATEMENT_IS_THERE)
+        need = STATEMENT_REPLACE; /* the server is to say that the transaction has failed */
+    struct statement_note note = {.name = change_name(message, statement), .named = statement};
     session_begin_query(session);
     session->client->pool->stats.client_parses++;
     if (need == STATEMENT_IS_THERE)
@@ -293,12 +311,11 @@ static enum message_fate take_whole_parse(const struct message *message)
 static enum message_fate take_parse(const struct message *message)
 {
     struct session *session = message->session;
-    const struct extended_names *names = &message->names;
     uint64_t size = message->frame->size;
     uint32_t size_max = settings_current()->max_prepared_statement_size;
     size_t available = (size_t) (message->stream->end - message->stream->position);
-    enum client_name_state state = client_statements_state(&session->statements, names->statement,
-                                                           names->statement_size);
+    struct statement *old;
+    enum client_name_state state = find_name(message, &old);
     if (size_max != 0 && size > size_max)
         return fail(message, SQLSTATE_TOO_LARGE,
                     "prepared statement is too large (max_prepared_statement_size)");
@@ -321,11 +338,13 @@ static enum message_fate take_use(const struct message *message)
     struct session *session = message->session;
     const struct extended_names *names = &message->names;
     const struct frame *frame = message->frame;
-    struct statement *statement = client_statements_find(
-        &session->statements, names->statement, names->statement_size);
+    struct statement *statement;
+    enum client_name_state state = find_name(message, &statement);
     if (frame->type == 'D' && message->rest_size != 0)
         return refuse_message(session, "broken Describe packet");
-    if (statement == NULL)
+    if (state == CLIENT_NAME_UNCERTAIN)
+        return wait_for_answers(message);
+    if (state == CLIENT_NAME_FREE)
         return refuse_unknown(message);
     enum message_fate fate = link_session(message);
     if (fate != FATE_FORWARD)
@@ -365,18 +384,13 @@ static enum message_fate take_close(const struct message *message)
         }
         return FATE_DROP;
     }
-    struct answers *answers = &server_of(message)->answers;
-    if (client_statements_find(&session->statements, names->statement, names->statement_size) ==
-        NULL) {
-        answers_expect_special(answers, 'C', ANSWER_OWN);
-        return FATE_DROP;
-    }
-    answers_expect_special(answers, 'C', ANSWER_OWN | ANSWER_NOTED);
-    server_statements_note(
-        statements_of(message),
-        (struct statement_note){.name = client_statements_change(
-                                    &session->statements, names->statement, names->statement_size,
-                                    NULL)});
+    struct statement *old;
+    bool changes = find_name(message, &old) != CLIENT_NAME_FREE;
+    answers_expect_special(&server_of(message)->answers, 'C',
+                           changes ? ANSWER_OWN | ANSWER_NOTED : ANSWER_OWN);
+    if (changes)
+        server_statements_note(statements_of(message),
+                               (struct statement_note){.name = change_name(message, NULL)});
     return FATE_DROP;
 }
 

@@ -32,8 +32,11 @@ def table(pg):
 
 @pytest.fixture
 def single(table, field):
-    """Transaction pooling over one server, so that whatever is left behind meets the next client."""
-    pooler = field(default_pool_size="1", canaries=(("p1", "alice"),), probed=(
+    """
+    Transaction pooling over one server, so that whatever is left behind meets the next client.
+    Errors are PostgreSQL's where there is a choice.
+    """
+    pooler = field(default_pool_size="1", prepared_statement_errors="1", canaries=(("p1", "alice"),), probed=(
         ("p0", "bob"), ("p1", "alice")))
     return pooler
 
@@ -60,6 +63,11 @@ def still_works(client):
 
 # Types and lengths
 
+# What the pooler itself must read, so that it refuses it.
+BROKEN = {b"P": "broken Parse packet", b"B": "broken Bind packet", b"D": "broken Describe packet",
+          b"C": "broken Close packet"}
+
+
 def test_cm01_every_type_byte(single):
     """With an empty body: what is known is the server's to answer, everything else ends the session."""
     for byte in range(256):
@@ -68,6 +76,8 @@ def test_cm01_every_type_byte(single):
                       else kind + b"\0\0\0\4")
         if kind.decode("latin-1") not in FRONTEND:
             fatal(client, "unknown pkt")
+        elif kind in BROKEN:
+            fatal(client, BROKEN[kind])
         elif kind == b"X":
             assert read_to_end(client, 1) == []
         elif kind in b"dcf":
@@ -358,6 +368,15 @@ def test_pp01_malformed_messages(single):
         "E": [b"", b"\0", b"\0\0\0", b"portal", b"\0\0\0\0\0\0"],
         "H": [b"x"], "S": [b"x", b"\0\0\0\0"],
     }
+    nameless = {"P": ("Parse", [b"", b"name", b"name\0SELECT"]),
+                "B": ("Bind", [b"", b"portal", b"\0"]),
+                "D": ("Describe", [b"", b"S", b"Sname"]), "C": ("Close", [b"", b"S", b"Sname"])}
+    for kind, (word, variants) in nameless.items():
+        for body in variants:
+            client = single.client()
+            client.send_raw(wire.message(kind, body) + wire.sync())
+            client.expect_error("broken %s packet" % word)
+            bodies[kind].remove(body)
     for kind, variants in bodies.items():
         for body in variants:
             client = single.client()
@@ -373,12 +392,22 @@ def test_pp01_malformed_messages(single):
 
 def test_pp01_long_names(single):
     client = single.client()
-    for size in (64, 65536, 300000):
+    for size in (64, 4095):
         name = "n" * size
         client.send_raw(wire.parse("SELECT 5", name) + wire.bind([], name) + wire.execute()
                         + wire.sync() + wire.query("DEALLOCATE ALL"))
         assert client.result().check().value == "5"
         assert client.result().tags == ["DEALLOCATE ALL"]
+    for size in (4096, 65536, 300000):
+        name = "n" * size
+        for text, data in (("broken Parse packet", wire.parse("SELECT 5", name)),
+                           ("broken Bind packet", wire.bind([], name)),
+                           ("broken Bind packet", wire.bind([], "", name)),
+                           ("broken Describe packet", wire.describe("S", name)),
+                           ("broken Close packet", wire.close("S", name))):
+            refused_client = single.client()
+            refused_client.send_raw(data)
+            refused_client.expect_error(text)
 
 
 def test_pp02_unknown_statements(single):
@@ -394,8 +423,9 @@ def test_pp02_unknown_statements(single):
     still_works(client)
 
 
-def test_pp03_the_same_name_twice(field):
-    pooler = field(pool_mode="session")
+@pytest.mark.parametrize("mode", ["session", "transaction"])
+def test_pp03_the_same_name_twice(field, mode):
+    pooler = field(pool_mode=mode, prepared_statement_errors="1")
     client = pooler.client()
     for sql in ("SELECT 1", "SELECT 2"):
         client.send_raw(wire.parse("SELECT 1", "twice") + wire.sync() + wire.parse(sql, "twice")
@@ -407,16 +437,19 @@ def test_pp03_the_same_name_twice(field):
 
 
 def test_pp05_half_a_parse_and_silence(field):
-    """It streams to the server; what is kept here is one buffer, however much was sent."""
+    """
+    One that may be kept is kept as far as it has come, one that is too large goes nowhere, and one
+    without a name streams to the server.
+    """
     pooler = field()
     memory = resident_kib(pooler.pid)
     clients = []
-    for _ in range(4):
-        client = sent(pooler, wire.forged("P", 256 << 20) + b"half\0")
-        pumped(client, b"x" * (1 << 20), 8 << 20)
+    for name, size in ((b"half\0", 1 << 20), (b"half\0", 256 << 20), (b"\0", 256 << 20)) * 2:
+        client = sent(pooler, wire.forged("P", size) + name)
+        pumped(client, b"x" * (1 << 19), min(size // 2, 8 << 20))
         clients.append(client)
     if not field.watch.sanitized:
-        assert resident_kib(pooler.pid) - memory <= 4 * 300
+        assert resident_kib(pooler.pid) - memory <= 2 * 1024 + 4 * 300
     for client in clients:
         client.close()
     field.watch.memory_kib += 512
@@ -562,7 +595,10 @@ def settled(client):
 
 @pytest.mark.parametrize("seed", range(3))
 def test_pp17_random_sequences_look_as_past_the_pooler(single, pg, seed):
-    """Replies of the same types in the same order, message by message."""
+    """
+    Replies of the same types in the same order, message by message. But of two errors in one Parse, a
+    name in use is told first; and a Close or a known Parse does not travel, so it ends no COPY.
+    """
     draw = random.Random(seed)
 
     def connect():
@@ -573,12 +609,20 @@ def test_pp17_random_sequences_look_as_past_the_pooler(single, pg, seed):
         direct.send_raw(data)
         through.send_raw(data)
         expected, got = settled(direct), settled(through)
-        if expected[-1] == "end":
+        wanted = next((a for a, b in zip(expected, got) if a != b), None)
+        if wanted == ("E", b"08P01") and b"COPY hostile" in data:
+            direct.close()
+            through.close()
+            through, direct = connect()
+        elif expected[-1] == "end":
             # PostgreSQL lost its way in a COPY; the pooler has a word of its own behind that.
             assert got == expected[:-1] + [("E", b"08P01"), "end"], data
             direct.close()
             through, direct = connect()
         else:
+            for place, answer in enumerate(got):
+                if answer == ("E", b"42P05") and expected[place][0] == "E":
+                    got[place] = expected[place]
             assert got == expected, data
     direct.close()
 
