@@ -38,6 +38,25 @@ enum message_fate {
 enum message_fate refuse_message(struct session *session, const char *message);
 
 /*
+ * Tells at a glance that nothing is to be done about a Parse, Bind, Describe or Close: it is about a
+ * portal, or about the client's own statement without a name. Otherwise prepared_take() decides.
+ */
+static inline bool prepared_passes(const struct session *session, const struct stream *stream,
+                                   const struct frame *frame)
+{
+    const struct client *client = session->client;
+    const uint8_t *body = stream->position + FRAME_HEADER_SIZE;
+    if (stream->end - body < 2)
+        return false;
+    if (frame->type == 'D' || frame->type == 'C')
+        return body[0] == 'P';
+    if (frame->type == 'P')
+        return body[0] == '\0';
+    return body[0] == '\0' && body[1] == '\0' && client->server != NULL &&
+           client->server->unnamed_statement_of == client->id;
+}
+
+/*
  * Decides about a Parse, Bind, Describe or Close at the stream's position; not in session pooling.
  * FATE_TAKEN: the position stands behind what was done; session->body_left is set.
  */

@@ -114,7 +114,13 @@ static inline void answers_expect_swallowed(struct answers *answers)
 }
 
 /* Type byte and flags of the answer that is due next; 0 if none is. */
-unsigned answers_next(const struct answers *answers);
+static inline unsigned answers_next(const struct answers *answers)
+{
+    if (answers->count == 0)
+        return 0;
+    return answers->capacity != 0 ? answers->entries[answers->head]
+                                  : answers->inline_entries[answers->head];
+}
 
 static inline bool answers_swallows_next(const struct answers *answers)
 {

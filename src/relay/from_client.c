@@ -46,6 +46,14 @@ static bool send_passed(struct session *session, struct stream *stream)
     return false;
 }
 
+/* Only a Parse without a name is forwarded as it is where statements are followed. */
+static void note_unnamed(struct session *session, const uint8_t *name)
+{
+    struct server *server = session->client->server;
+    if (name[0] == '\0' && answers_tracks(&server->answers))
+        server->unnamed_statement_of = session->client->id;
+}
+
 static enum message_fate forward(struct session *session, uint8_t type, unsigned flags)
 {
     struct server *server = session->client->server;
@@ -73,9 +81,8 @@ static bool follows_statements(const struct session *session)
 }
 
 static enum message_fate decide(struct session *session, struct stream *stream,
-                                const struct frame *frame)
+                                const struct settings *settings, const struct frame *frame)
 {
-    const struct settings *settings = settings_current();
     const struct client *client = session->client;
     unsigned flags = client_message_flags[frame->type];
     if (flags == 0) {
@@ -90,7 +97,8 @@ static enum message_fate decide(struct session *session, struct stream *stream,
         return refuse_message(session, "PQexec disallowed");
     if (is_late_copy(session, flags))
         return FATE_DROP;
-    if ((flags & MESSAGE_NAMES_STATEMENT) && follows_statements(session)) {
+    bool follows = (flags & MESSAGE_NAMES_STATEMENT) && follows_statements(session);
+    if (follows && !prepared_passes(session, stream, frame)) {
         enum message_fate fate = prepared_take(session, stream, frame);
         if (fate != FATE_FORWARD)
             return fate;
@@ -98,6 +106,8 @@ static enum message_fate decide(struct session *session, struct stream *stream,
     if (session->state != SESSION_LINKED && !session_obtain_server(session))
         return client->session == NULL ? FATE_STOPPED : FATE_STASH;
     stream->to = &client->server->connection;
+    if (follows && frame->type == 'P')
+        note_unnamed(session, stream->position + FRAME_HEADER_SIZE);
     return forward(session, frame->type, flags);
 }
 
@@ -141,17 +151,18 @@ static bool pass_body(struct session *session, struct stream *stream)
 }
 
 /* One message from its header on; the header is there. */
-static enum message_fate take_message(struct session *session, struct stream *stream)
+static enum message_fate take_message(struct session *session, struct stream *stream,
+                                      const struct settings *settings)
 {
     struct frame frame;
     size_t available = (size_t) (stream->end - stream->position);
     bool sound = frame_read_header(stream->position, &frame) &&
-                 frame.size <= settings_current()->max_packet_size;
+                 frame.size <= settings->max_packet_size;
     if ((!sound || ends_session(&frame)) && !send_passed(session, stream))
         return FATE_STOPPED;
     if (!sound)
         return refuse_header(session, stream);
-    enum message_fate fate = decide(session, stream, &frame);
+    enum message_fate fate = decide(session, stream, settings, &frame);
     switch (fate) {
     case FATE_FORWARD:
         session->dropping = false;
@@ -178,6 +189,7 @@ static enum message_fate take_message(struct session *session, struct stream *st
 void session_take_client_bytes(struct session *session, const uint8_t *bytes, size_t size)
 {
     struct client *client = session->client;
+    const struct settings *settings = settings_current();
     struct stream stream = {.position = bytes, .end = bytes + size, .run = bytes};
     client->pool->stats.bytes_received += size;
     if (client->server != NULL)
@@ -188,13 +200,14 @@ void session_take_client_bytes(struct session *session, const uint8_t *bytes, si
                 return;
         } else if ((size_t) (stream.end - stream.position) < FRAME_HEADER_SIZE) {
             hold(session, &stream, FRAME_HEADER_SIZE);
-        } else if (take_message(session, &stream) == FATE_STOPPED) {
+        } else if (take_message(session, &stream, settings) == FATE_STOPPED) {
             return;
         }
     }
     if (client->server == NULL || !send_passed(session, &stream))
         return;
-    session_give_answers(session);
+    if (answers_are_all_own(&client->server->answers))
+        session_give_answers(session);
     if (client->session != NULL && client->server->ready)
         session_release_if_settled(session);
 }
@@ -258,10 +271,13 @@ static void take_received(struct session *session, uint8_t *bytes, size_t size)
 {
     struct client *client = session->client;
     struct buffer held = session->held;
+    if (held.size == 0) {
+        session_take_client_bytes(session, bytes, size);
+        return;
+    }
     if (held.size <= LOOP_HEADROOM) {
         session->held = (struct buffer){0};
-        if (held.size > 0)
-            memcpy(bytes - held.size, held.data, held.size);
+        memcpy(bytes - held.size, held.data, held.size);
         session_take_client_bytes(session, bytes - held.size, size + held.size);
         buffer_release(&held);
         return;

@@ -20,6 +20,7 @@ struct piece {
     struct stream stream; /* to the client */
     struct session *session;
     struct server *server;
+    const struct settings *settings; /* in force during the call */
 };
 
 /* The client is gone, and the session with it. */
@@ -96,10 +97,10 @@ static bool take_answer_to_set(struct piece *piece, const struct frame *frame)
 /* True if the client must not get a message of this type, because of what it answers. */
 static bool is_swallowed(unsigned answer, uint8_t type)
 {
+    if (!(answer & (ANSWER_SWALLOWED | ANSWER_REPLACED)) || type == 'A')
+        return false;
     if (answer & ANSWER_REPLACED)
         return type == 'E';
-    if (!(answer & ANSWER_SWALLOWED) || type == 'A')
-        return false;
     /* Of a Parse or Close of ours the client gets all but the good end: an error is his too. */
     return (answer & ANSWER_TYPE) == 'Q' || type == '1' || type == '3';
 }
@@ -131,15 +132,16 @@ static void take_tag(struct piece *piece, const struct frame *frame)
 {
     static const struct {
         const char *tag;
+        size_t size;
         bool sets, deallocates;
-    } tags[] = {{"SET", true, false},
-                {"RESET", true, false},
-                {"DEALLOCATE ALL", false, true},
-                {"DISCARD ALL", true, true}};
+    } tags[] = {{"SET", sizeof("SET"), true, false},
+                {"RESET", sizeof("RESET"), true, false},
+                {"DEALLOCATE ALL", sizeof("DEALLOCATE ALL"), false, true},
+                {"DISCARD ALL", sizeof("DISCARD ALL"), true, true}};
     const char *tag = (const char *) piece->stream.position + FRAME_HEADER_SIZE;
     size_t size = (size_t) frame->size - FRAME_HEADER_SIZE;
     for (size_t i = 0; i < countof(tags); i++) {
-        if (size != strlen(tags[i].tag) + 1 || memcmp(tag, tags[i].tag, size) != 0)
+        if (size != tags[i].size || memcmp(tag, tags[i].tag, size) != 0)
             continue;
         if (tags[i].sets)
             piece->server->unreported_unknown = true;
@@ -211,7 +213,7 @@ static bool take_next(struct piece *piece)
         return true;
     }
     if (!frame_read_header(piece->stream.position, &frame) ||
-        frame.size > settings_current()->max_packet_size)
+        frame.size > piece->settings->max_packet_size)
         return distrust(piece, "bad pkt header");
     unsigned flags = server_message_flags[frame.type];
     if (flags == 0)
@@ -242,7 +244,8 @@ static bool take_bytes(struct session *session, const uint8_t *bytes, size_t siz
                                      .end = bytes + size,
                                      .run = bytes},
                           .session = session,
-                          .server = server};
+                          .server = server,
+                          .settings = settings_current()};
     while (piece.stream.position < piece.stream.end) {
         if (server->body_left > 0) {
             if (!pass_body(&piece))

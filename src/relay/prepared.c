@@ -66,9 +66,9 @@ static struct server_statements *statements_of(const struct message *message)
 
 /* ---- writing ---- */
 
-/* The head of a message with up to two names; all that we write fits. */
+/* The head of a message with the name of a statement, and one byte before it. */
 struct head {
-    uint8_t bytes[FRAME_HEADER_SIZE + EXTENDED_NAME_MAX + 1 + STATEMENT_NAME_SIZE];
+    uint8_t bytes[FRAME_HEADER_SIZE + 1 + STATEMENT_NAME_SIZE];
     size_t size;
 };
 
@@ -116,6 +116,27 @@ static bool insert_parse_head(const struct message *message, const struct statem
     head_add(&head, statement->name, statement->name_size);
     message->session->client->pool->stats.server_parses++;
     return head_insert(&head, statement->size, message->stream);
+}
+
+/* The head of a Bind of the unnamed portal, or of a Describe, with the name on the server. */
+static bool insert_use(const struct message *message, const struct statement *statement)
+{
+    struct head head;
+    head_begin(&head, message->frame->type);
+    head_add(&head, message->frame->type == 'B' ? "" : "S", 1);
+    head_add(&head, statement->name, statement->name_size);
+    return head_insert(&head, message->rest_size, message->stream);
+}
+
+static bool insert_bind_of_portal(const struct message *message, const struct statement *statement)
+{
+    const struct extended_names *names = &message->names;
+    struct head head;
+    head_begin(&head, 'B');
+    return head_insert(&head, names->portal_size + 1 + statement->name_size + message->rest_size,
+                       message->stream) &&
+           stream_insert(message->stream, names->portal, names->portal_size + 1) &&
+           stream_insert(message->stream, statement->name, statement->name_size);
 }
 
 /* Keeps the server at max_prepared_statements; `entry` stays in any case. */
@@ -349,22 +370,15 @@ static enum message_fate take_use(const struct message *message)
     enum message_fate fate = link_session(message);
     if (fate != FATE_FORWARD)
         return fate;
-    struct head head;
     session_begin_query(session);
     if (!ensure(message, statement))
         return lost(session);
-    head_begin(&head, frame->type);
-    if (frame->type == 'B') {
-        session->client->pool->stats.binds++;
-        head_add(&head, names->portal, names->portal_size + 1);
-    } else {
-        head_add(&head, "S", 1);
-    }
-    head_add(&head, statement->name, statement->name_size);
     answers_expect(&server_of(message)->answers, frame->type);
-    if (!head_insert(&head, message->rest_size, message->stream))
-        return lost(session);
-    return pass_rest(message);
+    if (frame->type == 'B')
+        session->client->pool->stats.binds++;
+    bool inserted = names->portal_size == 0 ? insert_use(message, statement)
+                                            : insert_bind_of_portal(message, statement);
+    return inserted ? pass_rest(message) : lost(session);
 }
 
 /* No server needs to hear that a name is not used any more. */
@@ -400,17 +414,12 @@ static enum message_fate take_close(const struct message *message)
  */
 static enum message_fate take_unnamed(const struct message *message)
 {
-    uint64_t id = message->session->client->id;
-    if (message->frame->type == 'C')
+    if (message->frame->type == 'P' || message->frame->type == 'C')
         return FATE_FORWARD;
     enum message_fate fate = link_session(message);
-    if (fate != FATE_FORWARD)
+    if (fate != FATE_FORWARD ||
+        server_of(message)->unnamed_statement_of == message->session->client->id)
         return fate;
-    struct server *server = server_of(message);
-    if (message->frame->type == 'P')
-        server->unnamed_statement_of = id;
-    if (server->unnamed_statement_of == id)
-        return FATE_FORWARD;
     return fail(message, SQLSTATE_UNKNOWN_STATEMENT, "unnamed prepared statement does not exist");
 }
 

@@ -101,7 +101,7 @@ static void pop(struct answers *answers)
 
 static uint8_t head_type(const struct answers *answers)
 {
-    return answers->count > 0 ? type_at(answers, 0) : 0;
+    return (uint8_t) (answers_next(answers) & ANSWER_TYPE);
 }
 
 bool answers_will_come(const struct answers *answers)
@@ -150,11 +150,6 @@ void answers_expect_special(struct answers *answers, uint8_t type, unsigned flag
     assert(answers_tracks(answers));
     push(answers, type | flags);
     answers->own_count += (flags & ANSWER_OWN) != 0;
-}
-
-unsigned answers_next(const struct answers *answers)
-{
-    return answers->count > 0 ? entry_at(answers, 0) : 0;
 }
 
 uint8_t answers_give_own(struct answers *answers)
