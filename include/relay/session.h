@@ -46,6 +46,9 @@ void session_start(struct client *client, const uint8_t *bytes, size_t size);
 /* A cancel request for a client that waits for a server: its query is given up. */
 void session_cancel_wait(struct session *session);
 
+/* Prepared statements under the client's names; 0 for one that has no session. */
+unsigned session_statement_count(const struct client *client);
+
 /* ---- private to the room ---- */
 
 static inline struct session *session_of(const struct client *client)

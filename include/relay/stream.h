@@ -23,6 +23,7 @@ struct stream {
     const uint8_t *position, *end; /* what has come and is not looked at yet */
     const uint8_t *run;            /* from here to `position` everything passes as it is */
     size_t gathered;               /* bytes in the loop's write buffer; they go before the run */
+    bool has_sent;                 /* something has left already */
 };
 
 /* True if nothing waits to be sent. */

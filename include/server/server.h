@@ -208,6 +208,9 @@ static inline bool server_has_unreported(const struct server *server)
     return server->tracked->count > server->tracked->reported;
 }
 
+/* Prepared statements that it has, for SHOW SERVERS. */
+unsigned server_statement_count(const struct server *server);
+
 /* Objects in use and free, for SHOW MEM and SHOW LISTS. */
 struct slab;
 struct slab *server_slab(void);

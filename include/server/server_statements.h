@@ -45,6 +45,9 @@ struct statement_note {
     bool present;                       /* of on_server */
 };
 
+/* A longer pipeline is not kept for being repeated. */
+#define STATEMENTS_KEPT_MAX 1024
+
 struct server_statements {
     struct server_statement *by_statement; /* owns; hash */
     struct server_statement *in_use;       /* those that are expected */
@@ -52,6 +55,10 @@ struct server_statements {
     uint32_t segment;                      /* Syncs sent so far */
     struct statement_note *notes;          /* owns; a ring of `notes_capacity`, a power of two */
     uint32_t notes_head, notes_count, notes_capacity;
+    /* The last pipeline as it was sent, and the answers that it has to get (relay/repeat.h). */
+    uint32_t kept_size, kept_answers;
+    bool repeating; /* it has failed for a stale plan, and is sent again after its ReadyForQuery */
+    uint8_t kept[STATEMENTS_KEPT_MAX];
 };
 
 struct server_statements *server_statements_create(void) MUST_CHECK;
@@ -73,6 +80,10 @@ enum statement_need {
 enum statement_need server_statements_need(const struct server_statements *statements,
                                            const struct server_statement *entry);
 
+/* The entry of the statement that has this name on the server; NULL if there is none. Slow. */
+struct server_statement *server_statements_find_name(const struct server_statements *statements,
+                                                     const char *name);
+
 /* The statement has been used now. */
 void server_statements_touch(struct server_statements *statements, struct server_statement *entry);
 
@@ -92,7 +103,10 @@ struct statement_note *server_statements_first_note(struct server_statements *st
  */
 void server_statements_settle(struct server_statements *statements, bool done);
 
-/* DEALLOCATE ALL has run, all before it is answered. */
+/* True if a CommandComplete with this tag (`size` with its zero) says that no statement is left. */
+bool statement_tag_is_end_of_all(const void *tag, size_t size);
+
+/* DEALLOCATE ALL or DISCARD ALL has run. NULL is fine. */
 void server_statements_clear(struct server_statements *statements);
 
 /* Each statement is prepared anew before it is used again. NULL is fine. */

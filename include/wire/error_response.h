@@ -38,6 +38,7 @@ struct error_fields {
     char severity[32];
     char sqlstate[6];
     char message[512];
+    char routine[64]; /* the C function that it comes from: the same in every language */
 };
 
 /*

@@ -12,6 +12,7 @@
 
 #include "config/config.h"
 #include "relay/prepared.h"
+#include "relay/repeat.h"
 #include "server/server_statements.h"
 #include "wire/messages.h"
 
@@ -191,6 +192,8 @@ void session_take_client_bytes(struct session *session, const uint8_t *bytes, si
     struct client *client = session->client;
     const struct settings *settings = settings_current();
     struct stream stream = {.position = bytes, .end = bytes + size, .run = bytes};
+    bool alone = session->body_left == 0 &&
+                 (client->server == NULL || client->server->answers.count == 0);
     client->pool->stats.bytes_received += size;
     if (client->server != NULL)
         stream.to = &client->server->connection;
@@ -204,7 +207,11 @@ void session_take_client_bytes(struct session *session, const uint8_t *bytes, si
             return;
         }
     }
-    if (client->server == NULL || !send_passed(session, &stream))
+    if (client->server == NULL)
+        return;
+    if (client->server->statements != NULL)
+        repeat_keep(session, &stream, alone);
+    if (!send_passed(session, &stream))
         return;
     if (answers_are_all_own(&client->server->answers))
         session_give_answers(session);
@@ -221,7 +228,8 @@ static bool may_read(const struct session *session)
     if (session->state == SESSION_IDLE) /* it may get answers without a server */
         return !connection_is_congested(&client->connection);
     return session->state == SESSION_LINKED && !connection_is_congested(&server->connection) &&
-           server->answers.count < ANSWERS_HIGH_MARK;
+           server->answers.count < ANSWERS_HIGH_MARK &&
+           (server->statements == NULL || !server->statements->repeating);
 }
 
 /* The stash ends with a whole message that will be answered. */

@@ -11,7 +11,9 @@
 
 #include "config/config.h"
 #include "relay/prepared.h"
+#include "relay/repeat.h"
 #include "server/server_login.h"
+#include "server/server_statements.h"
 #include "wire/message.h"
 #include "wire/messages.h"
 
@@ -124,30 +126,22 @@ static bool watches_tag(const struct session *session, const struct frame *frame
             session->statements.by_name != NULL);
 }
 
-/*
- * SET, RESET and DISCARD: what the server does not report is not known any more. DEALLOCATE ALL and
- * DISCARD: there are no prepared statements.
- */
+static bool tag_is(const char *tag, size_t size, const char *word, size_t word_size)
+{
+    return size == word_size && memcmp(tag, word, size) == 0;
+}
+
+/* What the client has run may have changed what is followed. */
 static void take_tag(struct piece *piece, const struct frame *frame)
 {
-    static const struct {
-        const char *tag;
-        size_t size;
-        bool sets, deallocates;
-    } tags[] = {{"SET", sizeof("SET"), true, false},
-                {"RESET", sizeof("RESET"), true, false},
-                {"DEALLOCATE ALL", sizeof("DEALLOCATE ALL"), false, true},
-                {"DISCARD ALL", sizeof("DISCARD ALL"), true, true}};
+    static const char set[] = "SET", reset[] = "RESET", discard[] = "DISCARD ALL";
     const char *tag = (const char *) piece->stream.position + FRAME_HEADER_SIZE;
     size_t size = (size_t) frame->size - FRAME_HEADER_SIZE;
-    for (size_t i = 0; i < countof(tags); i++) {
-        if (size != tags[i].size || memcmp(tag, tags[i].tag, size) != 0)
-            continue;
-        if (tags[i].sets)
-            piece->server->unreported_unknown = true;
-        if (tags[i].deallocates)
-            prepared_clear(piece->session);
-    }
+    if (tag_is(tag, size, set, sizeof(set)) || tag_is(tag, size, reset, sizeof(reset)) ||
+        tag_is(tag, size, discard, sizeof(discard)))
+        piece->server->unreported_unknown = true;
+    if (statement_tag_is_end_of_all(tag, size))
+        prepared_clear(piece->session);
 }
 
 /* Puts the error that the client is to get before the one that is swallowed. */
@@ -155,6 +149,25 @@ static bool replace_error(struct piece *piece)
 {
     const struct buffer *error = prepared_error(piece->session);
     return stream_insert(&piece->stream, error->data, error->size) || lost_client(piece->session);
+}
+
+/* True if the client does not get this error, or this end, because its pipeline is sent again. */
+static bool is_repeated(struct piece *piece, const struct frame *frame)
+{
+    const struct server_statements *statements = piece->server->statements;
+    if (frame->type == 'E' && repeat_reads_error(piece->session, (size_t) frame->size))
+        return repeat_take_error(piece->session, piece->stream.position + FRAME_HEADER_SIZE,
+                                 (size_t) frame->size - FRAME_HEADER_SIZE);
+    return frame->type == 'Z' && statements != NULL && statements->repeating;
+}
+
+/* The end of the first try. Returns false if the session is over. */
+static bool repeat_pipeline(struct piece *piece, const struct frame *frame)
+{
+    piece->server->body_left = 0;
+    return (stream_leave_out(&piece->stream, (size_t) frame->size) ||
+            lost_client(piece->session)) &&
+           repeat_send(piece->session);
 }
 
 /* One message from its header on. Returns false if the session is over. */
@@ -166,6 +179,7 @@ static bool take_message(struct piece *piece, const struct frame *frame)
     bool of_set = swallowed && (answer & ANSWER_TYPE) == 'Q';
     if (swallowed && (answer & ANSWER_REPLACED) && !replace_error(piece))
         return false;
+    bool repeated = is_repeated(piece, frame);
     /* Only a server that is going away speaks of an error when it owes no answer. */
     server->said_goodbye = frame->type == 'E' && server->answers.count == 0;
     if (!answers_received(&server->answers, frame->type))
@@ -178,10 +192,13 @@ static bool take_message(struct piece *piece, const struct frame *frame)
         take_tag(piece, frame);
     if (of_set && !take_answer_to_set(piece, frame))
         return false;
+    if (repeated && frame->type == 'Z')
+        return repeat_pipeline(piece, frame);
     if (frame->type == 'Z' && !swallowed && !take_ready(piece, frame))
         return false;
     if (!(server_message_flags[frame->type] & (MESSAGE_ASYNCHRONOUS | MESSAGE_WHOLE)))
         server->ready = false;
+    swallowed |= repeated;
     server->swallowing = swallowed;
     server->body_left = frame->size - FRAME_HEADER_SIZE;
     if (swallowed)
@@ -218,7 +235,8 @@ static bool take_next(struct piece *piece)
     unsigned flags = server_message_flags[frame.type];
     if (flags == 0)
         return distrust(piece, "unknown pkt");
-    bool whole = (flags & MESSAGE_WHOLE) || watches_tag(piece->session, &frame);
+    bool whole = (flags & MESSAGE_WHOLE) || watches_tag(piece->session, &frame) ||
+                 (frame.type == 'E' && repeat_reads_error(piece->session, (size_t) frame.size));
     if (!whole || available >= frame.size)
         return take_message(piece, &frame);
     if (frame.size > LOOP_HEADROOM)

@@ -505,8 +505,6 @@ const struct buffer *prepared_error(const struct session *session)
 
 void prepared_clear(struct session *session)
 {
-    struct server_statements *statements = session->client->server->statements;
-    if (statements != NULL)
-        server_statements_clear(statements);
+    server_statements_clear(session->client->server->statements);
     client_statements_clear(&session->statements);
 }

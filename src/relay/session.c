@@ -541,6 +541,13 @@ static const struct client_consumer relay_consumer = {
     .end = on_end,
 };
 
+unsigned session_statement_count(const struct client *client)
+{
+    if (client->consumer != &relay_consumer)
+        return 0;
+    return client_statements_count(&session_of(client)->statements);
+}
+
 void session_start(struct client *client, const uint8_t *bytes, size_t size)
 {
     struct session *session = slab_take(&sessions);

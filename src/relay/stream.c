@@ -10,17 +10,23 @@
 /* A larger piece is not copied: one more send costs less. */
 #define PIECE_COPIED_MAX (LOOP_WRITE_SIZE / 4)
 
+static bool send_piece(struct stream *stream, const void *bytes, size_t size)
+{
+    stream->has_sent = true;
+    return connection_send(stream->to, bytes, size);
+}
+
 static bool send_gathered(struct stream *stream)
 {
     size_t size = stream->gathered;
     stream->gathered = 0;
-    return size == 0 || connection_send(stream->to, loop_write_buffer(stream->to->loop), size);
+    return size == 0 || send_piece(stream, loop_write_buffer(stream->to->loop), size);
 }
 
 static bool gather(struct stream *stream, const void *bytes, size_t size)
 {
     if (size > PIECE_COPIED_MAX)
-        return send_gathered(stream) && connection_send(stream->to, bytes, size);
+        return send_gathered(stream) && send_piece(stream, bytes, size);
     if (size > LOOP_WRITE_SIZE - stream->gathered && !send_gathered(stream))
         return false;
     memcpy(loop_write_buffer(stream->to->loop) + stream->gathered, bytes, size);
@@ -48,7 +54,7 @@ bool stream_flush(struct stream *stream)
         return gather_run(stream) && send_gathered(stream);
     stream->run = stream->position;
     return run == stream->position ||
-           connection_send(stream->to, run, (size_t) (stream->position - run));
+           send_piece(stream, run, (size_t) (stream->position - run));
 }
 
 bool stream_leave_out(struct stream *stream, size_t size)

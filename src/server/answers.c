@@ -187,6 +187,17 @@ static bool is_extended(uint8_t type)
     return type == 'P' || type == 'B' || type == 'D' || type == 'E' || type == 'C';
 }
 
+bool answers_are_one_pipeline(const struct answers *answers)
+{
+    uint32_t last = answers->count - 1;
+    if (answers->count < 2 || entry_at(answers, 0) != 'B' || entry_at(answers, last) != 'S')
+        return false;
+    for (uint32_t i = 1; i < last; i++)
+        if (entry_at(answers, i) > ANSWER_TYPE || !is_extended(type_at(answers, i)))
+            return false;
+    return answers_tracks(answers) && !answers->in_doubt;
+}
+
 /*
  * After an error in the extended protocol everything up to the next Sync is skipped. Returns false
  * if there was more than the failed head and ends of COPY.

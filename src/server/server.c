@@ -124,6 +124,8 @@ static void take_errand_error(struct server *server, const struct collected_mess
 static void errand_message(struct server *server, const struct collected_message *message)
 {
     int place;
+    if (message->type == 'C' && statement_tag_is_end_of_all(message->body, message->size))
+        server_statements_clear(server->statements);
     switch (message->type) {
     case 'Z':
         errand_ended(server, message->size == 1 ? (char) message->body[0] : '?');
@@ -313,6 +315,11 @@ static void on_task(struct task *task)
     struct server *server = container_of(task, struct server, task);
     if (server->state != SERVER_CLOSED)
         on_readable(&server->connection);
+}
+
+unsigned server_statement_count(const struct server *server)
+{
+    return server->statements != NULL ? server->statements->count : 0;
 }
 
 struct server *server_open(struct loop *loop, const struct server_ops *ops, struct pool *pool,

@@ -7,6 +7,7 @@
 
 #include <assert.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include <utlist.h>
 
@@ -58,6 +59,16 @@ struct server_statement *server_statements_get(struct server_statements *stateme
     entry->statement = statement_share(statement);
     HASH_ADD_PTR(statements->by_statement, statement, entry);
     return entry;
+}
+
+struct server_statement *server_statements_find_name(const struct server_statements *statements,
+                                                     const char *name)
+{
+    struct server_statement *entry, *next;
+    HASH_ITER(hh, statements->by_statement, entry, next)
+        if (strcmp(entry->statement->name, name) == 0)
+            return entry;
+    return NULL;
 }
 
 enum statement_need server_statements_need(const struct server_statements *statements,
@@ -157,9 +168,18 @@ void server_statements_settle(struct server_statements *statements, bool done)
         come_to_rest(statements, entry);
 }
 
+bool statement_tag_is_end_of_all(const void *tag, size_t size)
+{
+    static const char deallocate[] = "DEALLOCATE ALL", discard[] = "DISCARD ALL";
+    return (size == sizeof(deallocate) && memcmp(tag, deallocate, size) == 0) ||
+           (size == sizeof(discard) && memcmp(tag, discard, size) == 0);
+}
+
 void server_statements_clear(struct server_statements *statements)
 {
     struct server_statement *entry, *next;
+    if (statements == NULL)
+        return;
     HASH_ITER(hh, statements->by_statement, entry, next) {
         entry->present = false;
         entry->doubtful = false;

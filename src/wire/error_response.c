@@ -76,6 +76,8 @@ bool error_response_read(const void *body, size_t size, struct error_fields *ret
             keep(ret_fields->sqlstate, sizeof(ret_fields->sqlstate), text);
         else if (field == 'M')
             keep(ret_fields->message, sizeof(ret_fields->message), text);
+        else if (field == 'R')
+            keep(ret_fields->routine, sizeof(ret_fields->routine), text);
     }
     keep(ret_fields->severity, sizeof(ret_fields->severity), localized_severity);
     return !reader.broken;

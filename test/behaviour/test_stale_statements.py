@@ -1,0 +1,133 @@
+"""Prepared statements that a server holds and that are of no use any more."""
+
+import pytest
+
+from support import wire
+
+QUERY = "SELECT * FROM stale WHERE $1::text IS NOT NULL"
+
+
+@pytest.fixture
+def pooler(start_pooler, pg):
+    """Two servers in turn, and a table that changes."""
+    pg.sql("DROP TABLE IF EXISTS stale")
+    pg.sql("CREATE TABLE stale AS SELECT 1 AS a")
+    pg.sql("GRANT ALL ON stale TO public")
+    return start_pooler(pool_mode="transaction", default_pool_size="2", server_round_robin="1")
+
+
+def run(client, value="x", describe=False):
+    client.send_raw(wire.bind([value], "s") + (wire.describe() if describe else b"")
+                    + wire.execute() + wire.sync())
+    return client.result()
+
+
+@pytest.fixture
+def clients(pooler):
+    """Both have the statement, on both servers."""
+    two = pooler.client(), pooler.client()
+    for client in two:
+        client.send_raw(wire.parse(QUERY, "s") + wire.sync())
+        assert client.result().check().types == "1Z"
+    two[0].query("BEGIN")
+    assert run(two[0]).rows == run(two[1]).rows == [["1"]]
+    two[0].query("COMMIT")
+    return two
+
+
+def column_added(pg, name):
+    pg.sql("ALTER TABLE stale ADD %s int DEFAULT 2" % name)
+
+
+@pytest.mark.parametrize("describe", [False, True])
+def test_nobody_sees_a_changed_table(pooler, pg, clients, describe):
+    column_added(pg, "b")
+    for _ in range(3):
+        for client in clients:
+            result = run(client, describe=describe).check()
+            assert result.rows == [["1", "2"]]
+            assert result.types == ("2TDCZ" if describe else "2DCZ")
+    # Prepared once for each server, and once more.
+    assert pooler.stats()["total_server_parse_count"] == 4
+
+
+def test_in_a_transaction_the_error_passes(pg, clients):
+    """What ran before it cannot be repeated. Afterwards the statement is prepared anew."""
+    client, other = clients
+    column_added(pg, "b")
+    client.query("BEGIN")
+    assert run(client).errors[0]["C"] == "0A000"
+    client.send_raw(wire.query("SELECT 1"))
+    assert client.result().errors[0]["C"] == "25P02"
+    client.query("ROLLBACK")
+    for _ in range(3):
+        assert run(client).check().rows == run(other).check().rows == [["1", "2"]]
+
+
+def test_behind_something_in_the_pipeline_the_error_passes(pg, clients):
+    client, other = clients
+    column_added(pg, "b")
+    client.send_raw(wire.extended("INSERT INTO stale VALUES (7)") + wire.bind(["x"], "s")
+                    + wire.execute() + wire.sync())
+    assert client.result().errors[0]["C"] == "0A000"
+    assert run(other).check().rows == [["1", "2"]]
+
+
+def test_a_long_pipeline_is_not_repeated(pg, clients):
+    client, other = clients
+    column_added(pg, "b")
+    assert run(client, "x" * 2000).errors[0]["C"] == "0A000"
+    for _ in range(3):
+        assert run(client, "x" * 2000).check().rows == [["1", "2"]]
+        assert run(other).check().rows == [["1", "2"]]
+
+
+def test_a_second_pipeline_behind_it_is_in_order(pg, clients):
+    """Then nothing is repeated, because the second has been sent already."""
+    client, _ = clients
+    column_added(pg, "b")
+    client.send_raw((wire.bind(["x"], "s") + wire.execute() + wire.sync()) * 2)
+    assert [client.result().errors[0]["C"] for _ in range(2)] == ["0A000"] * 2
+    assert run(client).check().rows == [["1", "2"]]
+
+
+def test_what_is_sent_meanwhile_waits(pooler, pg, clients):
+    """The next query comes while the first is repeated: its answer comes second."""
+    client, _ = clients
+    for round in range(20):
+        column_added(pg, "c%d" % round)
+        client.send_raw(wire.bind(["x"], "s") + wire.execute() + wire.sync())
+        client.send_raw(wire.query("SELECT 'next'"))
+        first = client.result()
+        if first.errors:  # it was there before the error
+            assert first.errors[0]["C"] == "0A000"
+        else:
+            assert len(first.rows[0]) == round + 2
+        assert client.result().value == "next"
+
+
+def test_a_table_that_is_gone(pg, clients):
+    """The statement cannot be prepared again: that is the error, and it is told each time."""
+    client, other = clients
+    pg.sql("DROP TABLE stale")
+    for _ in range(2):
+        assert run(client).errors[0]["C"] == run(other).errors[0]["C"] == "42P01"
+    pg.sql("CREATE TABLE stale AS SELECT 5 AS a")
+    pg.sql("GRANT ALL ON stale TO public")
+    assert run(client).check().rows == run(other).check().rows == [["5"]]
+
+
+def test_statements_that_vanish(clients):
+    """A function may deallocate, which no tag tells."""
+    client, other = clients
+    for _ in range(3):
+        client.query("DO $$ BEGIN EXECUTE 'DEALLOCATE ALL'; END $$").check()
+        assert run(client).check().rows == run(other).check().rows == [["1"]]
+
+
+def test_shown(pooler, clients):
+    assert [row["prepared_statements"] for row in pooler.show("SERVERS")] == [1, 1]
+    assert sorted(row["prepared_statements"] for row in pooler.show("CLIENTS")) == [0, 1, 1]
+    clients[0].query("DEALLOCATE ALL")
+    assert sorted(row["prepared_statements"] for row in pooler.show("SERVERS")) == [0, 1]
+    assert sorted(row["prepared_statements"] for row in pooler.show("CLIENTS")) == [0, 0, 1]
