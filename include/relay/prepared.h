@@ -50,8 +50,9 @@ static inline bool prepared_passes(const struct session *session, const struct s
         return false;
     if (frame->type == 'D' || frame->type == 'C')
         return body[0] == 'P';
-    if (frame->type == 'P')
-        return body[0] == '\0';
+    if (frame->type == 'P') /* but DEALLOCATE may be about one with a name */
+        return body[0] == '\0' && (session->statements.by_name == NULL ||
+                                   (body[1] > ' ' && body[1] != 'D' && body[1] != 'd'));
     return body[0] == '\0' && body[1] == '\0' && client->server != NULL &&
            client->server->unnamed_statement_of == client->id;
 }
@@ -62,6 +63,13 @@ static inline bool prepared_passes(const struct session *session, const struct s
  */
 enum message_fate prepared_take(struct session *session, struct stream *stream,
                                 const struct frame *frame);
+
+/*
+ * Decides about a Query of a client that has prepared statements: DEALLOCATE name, sent by drivers
+ * that prepare by messages, means the client's name, which no server knows.
+ */
+enum message_fate prepared_take_query(struct session *session, struct stream *stream,
+                                      const struct frame *frame);
 
 /* Bytes of the message that must be there before prepared_take() is asked again. */
 uint64_t prepared_bytes_wanted(const struct frame *frame, size_t available);

@@ -96,6 +96,11 @@ static enum message_fate decide(struct session *session, struct stream *stream,
     }
     if (frame->type == 'Q' && settings->disable_pqexec)
         return refuse_message(session, "PQexec disallowed");
+    if (frame->type == 'Q' && session->statements.by_name != NULL) {
+        enum message_fate fate = prepared_take_query(session, stream, frame);
+        if (fate != FATE_FORWARD)
+            return fate;
+    }
     if (is_late_copy(session, flags))
         return FATE_DROP;
     bool follows = (flags & MESSAGE_NAMES_STATEMENT) && follows_statements(session);

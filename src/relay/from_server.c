@@ -134,12 +134,15 @@ static bool tag_is(const char *tag, size_t size, const char *word, size_t word_s
 /* What the client has run may have changed what is followed. */
 static void take_tag(struct piece *piece, const struct frame *frame)
 {
-    static const char set[] = "SET", reset[] = "RESET", discard[] = "DISCARD ALL";
+    static const char set[] = "SET", reset[] = "RESET", discard[] = "DISCARD ALL",
+                      deallocate[] = "DEALLOCATE";
     const char *tag = (const char *) piece->stream.position + FRAME_HEADER_SIZE;
     size_t size = (size_t) frame->size - FRAME_HEADER_SIZE;
     if (tag_is(tag, size, set, sizeof(set)) || tag_is(tag, size, reset, sizeof(reset)) ||
         tag_is(tag, size, discard, sizeof(discard)))
         piece->server->unreported_unknown = true;
+    if (tag_is(tag, size, deallocate, sizeof(deallocate)))
+        server_statements_doubt(piece->server->statements);
     if (statement_tag_is_end_of_all(tag, size))
         prepared_clear(piece->session);
 }

@@ -12,6 +12,7 @@
 #include "base/memory.h"
 #include "config/config.h"
 #include "server/server_statements.h"
+#include "wire/deallocate.h"
 #include "wire/error_response.h"
 #include "wire/extended.h"
 #include "wire/message.h"
@@ -381,23 +382,42 @@ static enum message_fate take_use(const struct message *message)
     return inserted ? pass_rest(message) : lost(session);
 }
 
+static const uint8_t *own_answer(uint8_t type)
+{
+    static const uint8_t parse_complete[] = {'1', 0, 0, 0, 4}, close_complete[] = {'3', 0, 0, 0, 4},
+                         deallocated[] = "C\0\0\0\017DEALLOCATE";
+    return type == 'P' ? parse_complete : type == 'C' ? close_complete : deallocated;
+}
+
+static size_t own_answer_size(uint8_t type)
+{
+    return type == 'Q' ? FRAME_HEADER_SIZE + sizeof("DEALLOCATE") : FRAME_HEADER_SIZE;
+}
+
+/* Without a server nothing is on its way: the name ends, and the client hears it. */
+static enum message_fate drop_name_at_once(const struct message *message)
+{
+    static const uint8_t ready[] = {'Z', 0, 0, 0, 5, 'I'};
+    struct session *session = message->session;
+    struct connection *connection = &session->client->connection;
+    uint8_t type = message->frame->type;
+    client_statements_drop(&session->statements, message->names.statement,
+                           message->names.statement_size);
+    if (connection_send(connection, own_answer(type), own_answer_size(type)) &&
+        (type != 'Q' || connection_send(connection, ready, sizeof(ready))))
+        return FATE_DROP;
+    session_close(session, "unexpected eof", NULL);
+    return FATE_STOPPED;
+}
+
 /* No server needs to hear that a name is not used any more. */
 static enum message_fate take_close(const struct message *message)
 {
-    static const uint8_t close_complete[] = {'3', 0, 0, 0, 4};
     struct session *session = message->session;
-    const struct extended_names *names = &message->names;
     if (message->rest_size != 0)
         return refuse_message(session, "broken Close packet");
-    if (session->state != SESSION_LINKED) {
-        client_statements_drop(&session->statements, names->statement, names->statement_size);
-        if (!connection_send(&session->client->connection, close_complete,
-                             sizeof(close_complete))) {
-            session_close(session, "unexpected eof", NULL);
-            return FATE_STOPPED;
-        }
-        return FATE_DROP;
-    }
+    if (session->state != SESSION_LINKED)
+        return drop_name_at_once(message);
     struct statement *old;
     bool changes = find_name(message, &old) != CLIENT_NAME_FREE;
     answers_expect_special(&server_of(message)->answers, 'C',
@@ -408,14 +428,125 @@ static enum message_fate take_close(const struct message *message)
     return FATE_DROP;
 }
 
+/* True if the text is DEALLOCATE with a name; the message then has that name. */
+static bool reads_deallocate(struct message *message, const uint8_t *text, uint64_t size,
+                             char *name)
+{
+    size_t name_size;
+    if (size == 0 || size > DEALLOCATE_TEXT_MAX || text[size - 1] != '\0' ||
+        !deallocate_read((const char *) text, (size_t) size - 1, name, &name_size))
+        return false;
+    message->names.statement = name;
+    message->names.statement_size = (uint32_t) name_size;
+    return true;
+}
+
+/*
+ * The Query goes nowhere: the statement stays on the servers that have it, for others. A failed
+ * transaction refuses it, which is the server's to say.
+ */
+static enum message_fate take_deallocate(const struct message *message)
+{
+    struct session *session = message->session;
+    struct statement *statement;
+    enum client_name_state state = find_name(message, &statement);
+    if (state == CLIENT_NAME_UNCERTAIN)
+        return wait_for_answers(message);
+    if (state == CLIENT_NAME_FREE)
+        return FATE_FORWARD;
+    if (session->state != SESSION_LINKED)
+        return drop_name_at_once(message);
+    if (server_of(message)->transaction_status == 'E')
+        return FATE_FORWARD;
+    answers_expect_special(&server_of(message)->answers, 'Q', ANSWER_OWN | ANSWER_NOTED);
+    server_statements_note(statements_of(message),
+                           (struct statement_note){.name = change_name(message, NULL)});
+    return FATE_DROP;
+}
+
+enum message_fate prepared_take_query(struct session *session, struct stream *stream,
+                                      const struct frame *frame)
+{
+    struct message message = {.session = session, .stream = stream, .frame = frame};
+    const uint8_t *text = stream->position + FRAME_HEADER_SIZE;
+    uint64_t size = frame->size - FRAME_HEADER_SIZE;
+    char name[DEALLOCATE_TEXT_MAX];
+    const struct client *client = session->client;
+    if (size > DEALLOCATE_TEXT_MAX || client->pool->limits.prepared_statements == 0 ||
+        (session->state == SESSION_LINKED && !answers_tracks(&client->server->answers)))
+        return FATE_FORWARD;
+    if ((uint64_t) (stream->end - text) < size)
+        return FATE_HOLD;
+    return reads_deallocate(&message, text, size, name) ? take_deallocate(&message) : FATE_FORWARD;
+}
+
+/* The Parse of a DEALLOCATE: the server is to have the statement, under its name there, and drop it. */
+static enum message_fate send_deallocate(const struct message *message,
+                                         struct statement *statement)
+{
+    static const char command[] = "DEALLOCATE \"";
+    struct buffer parse = {0};
+    struct session *session = message->session;
+    enum message_fate fate = link_session(message);
+    if (fate != FATE_FORWARD)
+        return fate;
+    session_begin_query(session);
+    size_t mark = message_begin(&parse, 'P');
+    message_add_text(&parse, "");
+    message_add_bytes(&parse, command, strlen(command));
+    message_add_bytes(&parse, statement->name, statement->name_size - 1);
+    message_add_text(&parse, "\"");
+    message_add_int16(&parse, 0);
+    message_end(&parse, mark);
+    bool sent = ensure(message, statement) &&
+                stream_insert(message->stream, parse.data, parse.size) &&
+                stream_leave_out(message->stream, (size_t) message->frame->size);
+    buffer_release(&parse);
+    if (!sent)
+        return lost(session);
+    server_of(message)->unnamed_statement_of = session->client->id;
+    answers_expect_special(&server_of(message)->answers, 'P', ANSWER_NOTED);
+    server_statements_note(statements_of(message),
+                           (struct statement_note){.name = change_name(message, NULL)});
+    return FATE_TAKEN;
+}
+
+/* A Parse without a name is no business of ours, unless it is DEALLOCATE of one that has one. */
+static enum message_fate take_unnamed_parse(struct message *message)
+{
+    char name[DEALLOCATE_TEXT_MAX];
+    struct statement *statement;
+    uint64_t size = message->rest_size - 2; /* behind the text stands the number of types: none */
+    if (message->rest_size > DEALLOCATE_TEXT_MAX || message->rest_size < 3 ||
+        message->session->statements.by_name == NULL ||
+        message->session->client->pool->limits.prepared_statements == 0)
+        return FATE_FORWARD;
+    if ((uint64_t) (message->stream->end - message->rest) < message->rest_size)
+        return FATE_HOLD;
+    if (!extended_is_statement(message->rest, (size_t) message->rest_size) ||
+        !reads_deallocate(message, message->rest, size, name))
+        return FATE_FORWARD;
+    switch (find_name(message, &statement)) {
+    case CLIENT_NAME_UNCERTAIN:
+        return wait_for_answers(message);
+    case CLIENT_NAME_USED:
+        return send_deallocate(message, statement);
+    case CLIENT_NAME_FREE:
+        break;
+    }
+    return FATE_FORWARD;
+}
+
 /*
  * A statement without a name lasts until the next one. In transaction pooling another client may
  * have made that one: what it must not be is used by this client.
  */
-static enum message_fate take_unnamed(const struct message *message)
+static enum message_fate take_unnamed(struct message *message)
 {
-    if (message->frame->type == 'P' || message->frame->type == 'C')
+    if (message->frame->type == 'C')
         return FATE_FORWARD;
+    if (message->frame->type == 'P')
+        return take_unnamed_parse(message);
     enum message_fate fate = link_session(message);
     if (fate != FATE_FORWARD ||
         server_of(message)->unnamed_statement_of == message->session->client->id)
@@ -458,7 +589,7 @@ enum message_fate prepared_take(struct session *session, struct stream *stream,
 
 uint64_t prepared_bytes_wanted(const struct frame *frame, size_t available)
 {
-    return frame->type == 'P' ? frame->size : available + 1;
+    return frame->type == 'P' || frame->type == 'Q' ? frame->size : available + 1;
 }
 
 /* ---- answers ---- */
@@ -486,14 +617,18 @@ void prepared_settle(struct session *session)
 
 bool prepared_give_answers(struct session *session, struct stream *stream)
 {
-    static const uint8_t parse_complete[] = {'1', 0, 0, 0, 4}, close_complete[] = {'3', 0, 0, 0, 4};
-    struct answers *answers = &session->client->server->answers;
-    while (answers_next_is_own(answers)) {
-        bool parse = answers_give_own(answers) == 'P';
+    struct server *server = session->client->server;
+    while (answers_next_is_own(&server->answers)) {
+        uint8_t type = answers_give_own(&server->answers);
         prepared_settle(session);
-        if (!stream_insert(stream, parse ? parse_complete : close_complete,
-                           sizeof(parse_complete)))
+        if (!stream_insert(stream, own_answer(type), own_answer_size(type)))
             return false;
+        if (type == 'Q') {
+            uint8_t ready[] = {'Z', 0, 0, 0, 5, (uint8_t) server->transaction_status};
+            session_end_query(session, server->transaction_status);
+            if (!stream_insert(stream, ready, sizeof(ready)))
+                return false;
+        }
     }
     return true;
 }
