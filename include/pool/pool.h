@@ -67,6 +67,7 @@ struct pool_limits {
     unsigned min_size;
     unsigned max_db_connections, max_user_connections; /* 0: no limit */
     unsigned prepared_statements; /* on each server; 0: names of statements pass as they are */
+    bool prepare_unnamed;
     usec_t server_lifetime_us;                         /* 0: use once */
     usec_t query_timeout_us, idle_transaction_timeout_us, transaction_timeout_us; /* 0: no limit */
 };

@@ -9,6 +9,9 @@
  * saved or made to fail stands in the queue of expected answers (server/answers.h), with a note of
  * what it changes.
  *
+ * With prepare_unnamed a statement without a name, seen for the second time, is treated as one whose
+ * name is empty.
+ *
  * Errors that PostgreSQL would give and no server can (a statement that is too large) are given in
  * its place: a message that is sure to fail is sent instead, so that transaction and pipeline are in
  * the state that an error puts them in, and its error is replaced.
@@ -45,16 +48,19 @@ static inline bool prepared_passes(const struct session *session, const struct s
                                    const struct frame *frame)
 {
     const struct client *client = session->client;
+    const struct server *server = client->server;
     const uint8_t *body = stream->position + FRAME_HEADER_SIZE;
     if (stream->end - body < 2)
         return false;
     if (frame->type == 'D' || frame->type == 'C')
         return body[0] == 'P';
+    if (client->pool->limits.prepare_unnamed)
+        return false;
     if (frame->type == 'P') /* but DEALLOCATE may be about one with a name */
         return body[0] == '\0' && (session->statements.by_name == NULL ||
                                    (body[1] > ' ' && body[1] != 'D' && body[1] != 'd'));
-    return body[0] == '\0' && body[1] == '\0' && client->server != NULL &&
-           client->server->unnamed_statement_of == client->id;
+    return body[0] == '\0' && body[1] == '\0' && server != NULL &&
+           server->unnamed_statement == session->unnamed_statement;
 }
 
 /*
@@ -73,6 +79,9 @@ enum message_fate prepared_take_query(struct session *session, struct stream *st
 
 /* Bytes of the message that must be there before prepared_take() is asked again. */
 uint64_t prepared_bytes_wanted(const struct frame *frame, size_t available);
+
+/* A Parse without a name goes to the server as it is: no other statement without one is meant now. */
+void prepared_note_unnamed(struct session *session);
 
 /* Answers have come or been lost: what they were to make true is true now, or never will be. */
 void prepared_settle(struct session *session);

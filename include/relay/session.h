@@ -33,6 +33,7 @@ struct session {
     struct buffer held;    /* owns; a message that was cut by a read and must be longer */
     uint64_t held_wanted;  /* bytes of it that must be there before it is looked at again */
     uint64_t body_left;    /* of the client's message that is passing through */
+    uint64_t unnamed_statement; /* number of its last Parse without a name; 0: there is none */
     struct client_statements statements;
     enum session_state state;
     bool dropping;       /* that body goes nowhere */

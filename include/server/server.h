@@ -123,7 +123,7 @@ struct server {
     unsigned cancels_in_flight;
 
     struct server_statements *statements; /* owns; NULL before the first prepared statement */
-    uint64_t unnamed_statement_of; /* id of the client that prepared last without a name; or 0 */
+    uint64_t unnamed_statement; /* number of the last Parse without a name; 0: there was none */
 
     struct parameters parameters; /* owns */
     const struct tracked_names *tracked; /* borrows */

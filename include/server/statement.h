@@ -11,6 +11,7 @@
 #ifndef PGWEIR_SERVER_STATEMENT_H
 #define PGWEIR_SERVER_STATEMENT_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -30,6 +31,12 @@ struct statement {
 
 /* The statement with this body, made if there is none; the caller owns one reference. */
 struct statement *statement_take(const uint8_t *body, uint32_t size) MUST_CHECK;
+
+/*
+ * True if there is such a statement, or if this was asked before for the same body, not too long ago:
+ * it is worth being prepared. One out of many may be taken for another.
+ */
+bool statement_is_frequent(const uint8_t *body, uint32_t size);
 
 /* One more reference. */
 struct statement *statement_share(struct statement *statement) MUST_CHECK;

@@ -140,4 +140,6 @@ void pool_refresh(struct pool *pool)
     };
     if (pool->limits.mode != POOL_SESSION)
         pool->limits.prepared_statements = not_negative(settings->max_prepared_statements);
+    pool->limits.prepare_unnamed = settings->prepare_unnamed &&
+                                   pool->limits.prepared_statements > 0;
 }

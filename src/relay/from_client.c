@@ -47,14 +47,6 @@ static bool send_passed(struct session *session, struct stream *stream)
     return false;
 }
 
-/* Only a Parse without a name is forwarded as it is where statements are followed. */
-static void note_unnamed(struct session *session, const uint8_t *name)
-{
-    struct server *server = session->client->server;
-    if (name[0] == '\0' && answers_tracks(&server->answers))
-        server->unnamed_statement_of = session->client->id;
-}
-
 static enum message_fate forward(struct session *session, uint8_t type, unsigned flags)
 {
     struct server *server = session->client->server;
@@ -112,8 +104,8 @@ static enum message_fate decide(struct session *session, struct stream *stream,
     if (session->state != SESSION_LINKED && !session_obtain_server(session))
         return client->session == NULL ? FATE_STOPPED : FATE_STASH;
     stream->to = &client->server->connection;
-    if (follows && frame->type == 'P')
-        note_unnamed(session, stream->position + FRAME_HEADER_SIZE);
+    if (follows && frame->type == 'P' && stream->position[FRAME_HEADER_SIZE] == '\0')
+        prepared_note_unnamed(session);
     return forward(session, frame->type, flags);
 }
 

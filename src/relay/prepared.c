@@ -239,6 +239,14 @@ static enum message_fate refuse_duplicate(const struct message *message)
 
 /* ---- the four messages ---- */
 
+void prepared_note_unnamed(struct session *session)
+{
+    static uint64_t last_number;
+    struct server *server = session->client->server;
+    if (answers_tracks(&server->answers)) /* else the server does not take it */
+        server->unnamed_statement = session->unnamed_statement = ++last_number;
+}
+
 /* What the name stands for depends on an answer that has not come, but will: a Sync lies between. */
 static enum message_fate wait_for_answers(const struct message *message)
 {
@@ -504,54 +512,115 @@ static enum message_fate send_deallocate(const struct message *message,
     buffer_release(&parse);
     if (!sent)
         return lost(session);
-    server_of(message)->unnamed_statement_of = session->client->id;
+    prepared_note_unnamed(session);
     answers_expect_special(&server_of(message)->answers, 'P', ANSWER_NOTED);
     server_statements_note(statements_of(message),
                            (struct statement_note){.name = change_name(message, NULL)});
     return FATE_TAKEN;
 }
 
-/* A Parse without a name is no business of ours, unless it is DEALLOCATE of one that has one. */
-static enum message_fate take_unnamed_parse(struct message *message)
+/* The text of a DEALLOCATE may be in a Parse without a name: FATE_FORWARD if it is not. */
+static enum message_fate take_parse_of_deallocate(struct message *message)
 {
     char name[DEALLOCATE_TEXT_MAX];
+    struct extended_names names = message->names;
     struct statement *statement;
-    uint64_t size = message->rest_size - 2; /* behind the text stands the number of types: none */
-    if (message->rest_size > DEALLOCATE_TEXT_MAX || message->rest_size < 3 ||
-        message->session->statements.by_name == NULL ||
-        message->session->client->pool->limits.prepared_statements == 0)
+    enum message_fate fate = FATE_FORWARD;
+    if (message->rest_size > DEALLOCATE_TEXT_MAX || message->rest_size < 3)
         return FATE_FORWARD;
     if ((uint64_t) (message->stream->end - message->rest) < message->rest_size)
         return FATE_HOLD;
+    /* Behind the text stands the number of types: none. */
     if (!extended_is_statement(message->rest, (size_t) message->rest_size) ||
-        !reads_deallocate(message, message->rest, size, name))
+        !reads_deallocate(message, message->rest, message->rest_size - 2, name))
         return FATE_FORWARD;
-    switch (find_name(message, &statement)) {
-    case CLIENT_NAME_UNCERTAIN:
-        return wait_for_answers(message);
-    case CLIENT_NAME_USED:
-        return send_deallocate(message, statement);
-    case CLIENT_NAME_FREE:
-        break;
+    enum client_name_state state = find_name(message, &statement);
+    if (state == CLIENT_NAME_UNCERTAIN)
+        fate = wait_for_answers(message);
+    else if (state == CLIENT_NAME_USED)
+        fate = send_deallocate(message, statement);
+    message->names = names;
+    return fate;
+}
+
+/* It goes to the server as it is; what the empty name stood for until now is over. */
+static enum message_fate forward_unnamed_parse(const struct message *message)
+{
+    struct session *session = message->session;
+    struct statement *old;
+    if (find_name(message, &old) == CLIENT_NAME_FREE)
+        return FATE_FORWARD;
+    enum message_fate fate = link_session(message);
+    if (fate != FATE_FORWARD)
+        return fate;
+    session_begin_query(session);
+    prepared_note_unnamed(session);
+    answers_expect_special(&server_of(message)->answers, 'P', ANSWER_NOTED);
+    server_statements_note(statements_of(message),
+                           (struct statement_note){.name = change_name(message, NULL)});
+    session->dropping = false;
+    session->body_left = message->frame->size - FRAME_HEADER_SIZE;
+    message->stream->position += FRAME_HEADER_SIZE;
+    return FATE_TAKEN;
+}
+
+/* prepare_unnamed: one that comes again is prepared as if its name were empty. */
+static enum message_fate take_unnamed_text(const struct message *message)
+{
+    uint64_t size = message->frame->size;
+    uint32_t size_max = settings_current()->max_prepared_statement_size;
+    if (size_max != 0 && size > size_max)
+        return forward_unnamed_parse(message);
+    if ((uint64_t) (message->stream->end - message->stream->position) < size)
+        return FATE_HOLD;
+    if (!extended_is_statement(message->rest, (size_t) message->rest_size) ||
+        exceeded_budget(message, size) != NULL ||
+        !statement_is_frequent(message->rest, (uint32_t) message->rest_size))
+        return forward_unnamed_parse(message);
+    message->session->unnamed_statement = 0;
+    return take_whole_parse(message);
+}
+
+static enum message_fate take_unnamed_parse(struct message *message)
+{
+    const struct pool_limits *limits = &message->session->client->pool->limits;
+    if (limits->prepared_statements == 0)
+        return FATE_FORWARD;
+    if (message->session->statements.by_name != NULL) {
+        enum message_fate fate = take_parse_of_deallocate(message);
+        if (fate != FATE_FORWARD)
+            return fate;
     }
-    return FATE_FORWARD;
+    return limits->prepare_unnamed ? take_unnamed_text(message) : FATE_FORWARD;
 }
 
 /*
- * A statement without a name lasts until the next one. In transaction pooling another client may
- * have made that one: what it must not be is used by this client.
+ * A statement without a name lasts until the next one. In transaction pooling the one that this
+ * server has may be of another client, or an older one of this client: then it must not be used.
  */
-static enum message_fate take_unnamed(struct message *message)
+static enum message_fate use_unnamed(const struct message *message)
 {
-    if (message->frame->type == 'C')
-        return FATE_FORWARD;
-    if (message->frame->type == 'P')
-        return take_unnamed_parse(message);
     enum message_fate fate = link_session(message);
     if (fate != FATE_FORWARD ||
-        server_of(message)->unnamed_statement_of == message->session->client->id)
+        server_of(message)->unnamed_statement == message->session->unnamed_statement)
         return fate;
     return fail(message, SQLSTATE_UNKNOWN_STATEMENT, "unnamed prepared statement does not exist");
+}
+
+static enum message_fate take_unnamed(struct message *message)
+{
+    bool prepares = message->session->client->pool->limits.prepare_unnamed;
+    enum client_name_state state = CLIENT_NAME_FREE;
+    struct statement *statement;
+    if (message->frame->type == 'P')
+        return take_unnamed_parse(message);
+    if (prepares)
+        state = find_name(message, &statement);
+    if (state == CLIENT_NAME_UNCERTAIN)
+        return wait_for_answers(message);
+    if (message->frame->type == 'C')
+        return state == CLIENT_NAME_USED ? take_close(message) : FATE_FORWARD;
+    return state == CLIENT_NAME_USED ? take_use(message) : use_unnamed(message);
 }
 
 enum message_fate prepared_take(struct session *session, struct stream *stream,

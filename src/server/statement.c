@@ -15,6 +15,10 @@ static struct statement *statements; /* hash by body */
 static uint64_t last_number;
 static size_t memory;
 
+/* Hashes of bodies that were asked for; a newer one takes the place of an older. */
+#define ASKED_SIZE 4096
+static uint32_t asked[ASKED_SIZE];
+
 static size_t memory_of(const struct statement *statement)
 {
     return sizeof(*statement) + statement->size;
@@ -37,6 +41,18 @@ struct statement *statement_take(const uint8_t *body, uint32_t size)
     HASH_ADD_KEYPTR_BYHASHVALUE(hh, statements, statement->body, size, hash, statement);
     memory += memory_of(statement);
     return statement;
+}
+
+bool statement_is_frequent(const uint8_t *body, uint32_t size)
+{
+    struct statement *statement;
+    unsigned hash = hash_bytes(body, size);
+    uint32_t *place = &asked[hash % ASKED_SIZE];
+    HASH_FIND_BYHASHVALUE(hh, statements, body, size, hash, statement);
+    if (statement != NULL || *place == hash)
+        return true;
+    *place = hash;
+    return false;
 }
 
 struct statement *statement_share(struct statement *statement)

@@ -194,6 +194,7 @@ OWN_SETTINGS = [
     "max_client_prepared_memory",
     "max_prepared_memory",
     "max_prepared_statement_size",
+    "prepare_unnamed",
     "prepared_statement_errors",
     "server_protocol",
     "server_tls_negotiation",
