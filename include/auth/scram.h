@@ -18,6 +18,7 @@
 #include "base/buffer.h"
 #include "base/compiler.h"
 #include "base/secret.h"
+#include "net/loop.h"
 
 #define SCRAM_MECHANISM      "SCRAM-SHA-256"
 #define SCRAM_MECHANISM_PLUS "SCRAM-SHA-256-PLUS"
@@ -25,6 +26,7 @@
 #define SCRAM_SALT_SIZE      16   /* of the verifiers that we derive */
 #define SCRAM_SALT_MAX       1024 /* longest one accepted */
 #define SCRAM_ITERATIONS_MAX 1000000 /* a larger count from a server is refused, not computed */
+#define SCRAM_SLICE          2000 /* iterations in one turn of the loop, of a server's count */
 #define SCRAM_NONCE_MAX      1024 /* longest one accepted from a server, our part included */
 #define SCRAM_MESSAGE_MAX    8192
 
@@ -52,11 +54,39 @@ struct scram_verifier {
  * combination and its outcome is kept. Bounded: the entry unused for longest goes first.
  */
 struct scram_key_cache;
+
+/* Keys that are being derived; a member of who asks, zeroed, with `ready.run` filled in. */
+struct scram_key_request {
+    struct task ready;               /* posted when `keys` are there */
+    struct scram_keys keys;
+    struct loop *loop;               /* borrows; NULL: nothing was asked yet */
+    struct scram_key_cache *cache;   /* borrows */
+    struct scram_derivation *derivation;   /* owns until `ready` is posted, then NULL */
+    struct scram_key_request *next, *prev; /* member of the cache's queue until then */
+};
+
 struct scram_key_cache *scram_key_cache_create(size_t limit) MUST_CHECK;
 void scram_key_cache_destroy(struct scram_key_cache *cache);
 void scram_key_cache_derive(struct scram_key_cache *cache, const struct secret *password,
                             const uint8_t *salt, size_t salt_size, uint32_t iterations,
                             struct scram_keys *ret_keys);
+
+/* The same without a derivation: false if the keys are not there. */
+bool scram_key_cache_find(struct scram_key_cache *cache, const struct secret *password,
+                          const uint8_t *salt, size_t salt_size, uint32_t iterations,
+                          struct scram_keys *ret_keys) MUST_CHECK;
+
+/*
+ * The same beside everything else, for counts that others choose: a turn of the loop does
+ * SCRAM_SLICE iterations, for whoever has waited longest for a slice, so that the loop stops for
+ * less than some milliseconds however many ask for however much.
+ */
+void scram_key_cache_request(struct scram_key_cache *cache, struct loop *loop,
+                             struct scram_key_request *request, const struct secret *password,
+                             const uint8_t *salt, size_t salt_size, uint32_t iterations);
+
+/* Gives up a request in any state, also a zeroed one, and wipes it. */
+void scram_key_request_cancel(struct scram_key_request *request);
 
 /* Takes them out again: the password was only a guess, and guesses must not drive out what is used. */
 void scram_key_cache_forget(struct scram_key_cache *cache, const struct secret *password,
@@ -106,15 +136,16 @@ scram_problem scram_server_final(struct scram_server *scram, const uint8_t *mess
                                  struct buffer *ret_answer) MUST_CHECK;
 void scram_server_release(struct scram_server *scram);
 
-/* The client side: we log in to a server, with a password or with keys learned from a client. */
+/* The client side: we log in to a server. */
 struct scram_client {
-    const struct secret *password;      /* borrows until release; or NULL and */
-    const struct scram_keys *keys;      /* borrows until release */
-    struct scram_key_cache *key_cache;  /* borrows until release; needed with a password */
     const struct scram_binding *binding; /* borrows until release; NULL: no TLS */
     bool plus;                          /* the server offers SCRAM-SHA-256-PLUS, and it is used */
     char *nonce;                        /* owns; random unless a test has set it */
     struct buffer first_bare, server_first; /* own */
+    /* What the server said of the keys that it wants to see, from its first message on. */
+    uint32_t iterations;
+    size_t salt_size;
+    uint8_t salt[SCRAM_SALT_MAX];
     uint8_t server_signature[SCRAM_KEY_SIZE];
     bool proof_sent;
 };
@@ -122,9 +153,13 @@ struct scram_client {
 /* Appends client-first-message. */
 void scram_client_first(struct scram_client *scram, struct buffer *ret_message);
 
-/* Reads server-first-message, appends client-final-message. */
-scram_problem scram_client_final(struct scram_client *scram, const uint8_t *message, size_t size,
-                                 struct buffer *ret_message) MUST_CHECK;
+/* Reads server-first-message. The next step needs the keys for its `salt` and `iterations`. */
+scram_problem scram_client_challenge(struct scram_client *scram, const uint8_t *message,
+                                     size_t size) MUST_CHECK;
+
+/* Appends client-final-message, after a good challenge; once. */
+void scram_client_final(struct scram_client *scram, const struct scram_keys *keys,
+                        struct buffer *ret_message);
 
 /* Checks server-final-message: NULL if the server proved that it knows the verifier. */
 scram_problem scram_client_verify(struct scram_client *scram, const uint8_t *message,

@@ -42,4 +42,15 @@ bool server_auth_respond(struct server_auth *auth, const uint8_t *body, size_t s
                          struct buffer *ret_bytes, bool *ret_done,
                          struct failure *ret_failure) MUST_CHECK;
 
+/*
+ * True after a good request that is not answered yet, as the keys for it have never been derived.
+ * Then server_auth_derive_keys() asks for them; when they are there server_auth_prove() appends the
+ * answer. A server that says anything else meanwhile is not believed.
+ */
+bool server_auth_needs_keys(const struct server_auth *auth);
+void server_auth_derive_keys(struct server_auth *auth, struct loop *loop,
+                             struct scram_key_request *request);
+void server_auth_prove(struct server_auth *auth, const struct scram_keys *keys,
+                       struct buffer *ret_bytes);
+
 #endif

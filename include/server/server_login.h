@@ -22,6 +22,7 @@ struct server_login {
     struct server *server;         /* borrows: the owner */
     struct resolver_query query;
     struct server_auth *auth;      /* owns */
+    struct scram_key_request key_request; /* while the server waits for a proof with new keys */
     struct buffer startup_packet;  /* owns */
     struct buffer parameters;      /* owns: raw ParameterStatus messages of untracked names */
     size_t parameters_size;        /* bytes of all ParameterStatus messages so far */

@@ -343,9 +343,9 @@ static bool read_count(struct range text, uint32_t *ret_count)
     return value > 0;
 }
 
-static scram_problem read_server_first(const struct scram_client *scram, struct cursor cursor,
-                                       struct range *ret_nonce,
-                                       struct scram_verifier *ret_verifier)
+/* `ret_nonce`: the client's and the server's part together. */
+static scram_problem read_server_first(struct scram_client *scram, struct cursor cursor,
+                                       struct range *ret_nonce)
 {
     struct range salt, iterations;
     size_t own = strlen(scram->nonce);
@@ -355,67 +355,65 @@ static scram_problem read_server_first(const struct scram_client *scram, struct 
     if (ret_nonce->length > SCRAM_NONCE_MAX)
         return "the nonce from the server is too long";
     if (!read_attribute(&cursor, 's', &salt) ||
-        !base64_read(salt.start, salt.length, ret_verifier->salt, SCRAM_SALT_MAX,
-                     &ret_verifier->salt_size) ||
-        ret_verifier->salt_size == 0)
+        !base64_read(salt.start, salt.length, scram->salt, SCRAM_SALT_MAX, &scram->salt_size) ||
+        scram->salt_size == 0)
         return "malformed SCRAM message from the server: no valid salt";
     if (!read_attribute(&cursor, 'i', &iterations) ||
-        !read_count(iterations, &ret_verifier->iterations))
+        !read_count(iterations, &scram->iterations))
         return "malformed SCRAM message from the server: no valid iteration count";
-    if (ret_verifier->iterations > SCRAM_ITERATIONS_MAX)
+    if (scram->iterations > SCRAM_ITERATIONS_MAX)
         return "the server asks for too many SCRAM iterations";
     return NULL;
 }
 
-static void get_keys(const struct scram_client *scram, const struct scram_verifier *verifier,
-                     struct scram_keys *ret_keys)
-{
-    if (scram->keys != NULL)
-        *ret_keys = *scram->keys;
-    else
-        scram_key_cache_derive(scram->key_cache, scram->password, verifier->salt,
-                               verifier->salt_size, verifier->iterations, ret_keys);
-}
-
-scram_problem scram_client_final(struct scram_client *scram, const uint8_t *message, size_t size,
-                                 struct buffer *ret_message)
+scram_problem scram_client_challenge(struct scram_client *scram, const uint8_t *message,
+                                     size_t size)
 {
     struct cursor cursor = {(const char *) message, (const char *) message + size};
-    struct scram_verifier verifier;
-    struct scram_keys keys;
     struct range nonce;
-    struct buffer final = {0}, signed_text = {0};
-    uint8_t stored[SCRAM_KEY_SIZE], signature[SCRAM_KEY_SIZE];
     scram_problem problem;
-
     if (size > SCRAM_MESSAGE_MAX)
         return "the SCRAM message from the server is too long";
-    problem = read_server_first(scram, cursor, &nonce, &verifier);
+    problem = read_server_first(scram, cursor, &nonce);
     if (problem != NULL)
         return problem;
     buffer_append(&scram->server_first, message, size);
+    free(scram->nonce);
+    scram->nonce = memory_copy_bytes(nonce.start, nonce.length);
+    return NULL;
+}
+
+/* The proof: the client's key, under the signature of the whole conversation. */
+static void prove(struct scram_client *scram, const struct scram_keys *keys,
+                  const struct buffer *signed_text, uint8_t ret_proof[SCRAM_KEY_SIZE])
+{
+    uint8_t stored[SCRAM_KEY_SIZE], signature[SCRAM_KEY_SIZE];
+    scram_hmac(keys->server_key, signed_text->data, signed_text->size, scram->server_signature);
+    scram_stored_key(keys->client_key, stored);
+    scram_hmac(stored, signed_text->data, signed_text->size, signature);
+    memcpy(ret_proof, keys->client_key, SCRAM_KEY_SIZE);
+    xor_keys(ret_proof, signature);
+    scram->proof_sent = true;
+    OPENSSL_cleanse(stored, sizeof(stored));
+}
+
+void scram_client_final(struct scram_client *scram, const struct scram_keys *keys,
+                        struct buffer *ret_message)
+{
+    struct buffer final = {0}, signed_text = {0};
+    uint8_t proof[SCRAM_KEY_SIZE];
     const char *gs2_header = gs2_header_of(scram);
     add_text(&final, "c=");
     write_binding(&final, gs2_header, strlen(gs2_header), scram->plus ? scram->binding : NULL);
     add_text(&final, ",r=");
-    buffer_append(&final, nonce.start, nonce.length);
+    add_text(&final, scram->nonce);
     auth_message(&scram->first_bare, &scram->server_first, final.data, final.size, &signed_text);
-
-    get_keys(scram, &verifier, &keys);
-    scram_hmac(keys.server_key, signed_text.data, signed_text.size, scram->server_signature);
-    scram_stored_key(keys.client_key, stored);
-    scram_hmac(stored, signed_text.data, signed_text.size, signature);
-    xor_keys(keys.client_key, signature); /* now the proof */
+    prove(scram, keys, &signed_text, proof);
     add_text(&final, ",p=");
-    base64_write(&final, keys.client_key, SCRAM_KEY_SIZE);
+    base64_write(&final, proof, SCRAM_KEY_SIZE);
     buffer_append(ret_message, final.data, final.size);
-    scram->proof_sent = true;
-
-    OPENSSL_cleanse(&keys, sizeof(keys));
-    OPENSSL_cleanse(stored, sizeof(stored));
     buffer_release(&final);
     buffer_release(&signed_text);
-    return NULL;
 }
 
 scram_problem scram_client_verify(struct scram_client *scram, const uint8_t *message, size_t size)

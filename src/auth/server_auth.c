@@ -27,7 +27,14 @@ enum {
     REQUEST_SASL_FINAL = 12,
 };
 
-enum step { STEP_BEGIN, STEP_ANSWERED, STEP_SCRAM_FIRST_SENT, STEP_SCRAM_FINAL_SENT, STEP_FAILED };
+enum step {
+    STEP_BEGIN,
+    STEP_ANSWERED,
+    STEP_SCRAM_FIRST_SENT,
+    STEP_SCRAM_NEEDS_KEYS,
+    STEP_SCRAM_FINAL_SENT,
+    STEP_FAILED,
+};
 
 struct server_auth {
     enum step step;
@@ -38,6 +45,7 @@ struct server_auth {
     struct scram_keys learned;
     struct scram_binding binding;
     struct scram_client scram;
+    struct scram_key_cache *key_cache; /* borrows */
 };
 
 struct server_auth *server_auth_create(const char *user, const struct secret *stored,
@@ -51,7 +59,7 @@ struct server_auth *server_auth_create(const char *user, const struct secret *st
     auth->has_learned = learned != NULL;
     if (learned != NULL)
         auth->learned = *learned;
-    auth->scram.key_cache = key_cache;
+    auth->key_cache = key_cache;
     return auth;
 }
 
@@ -138,11 +146,7 @@ static bool answer_sasl(struct server_auth *auth, struct message_reader *reader,
     if (!offered && !auth->scram.plus)
         return fail(ret_failure,
                     "none of the server's SASL authentication mechanisms are supported");
-    if (auth->kind == SECRET_PLAIN)
-        auth->scram.password = &auth->stored;
-    else if (auth->has_learned)
-        auth->scram.keys = &auth->learned;
-    else
+    if (auth->kind != SECRET_PLAIN && !auth->has_learned)
         return fail(ret_failure, "wrong password type");
     scram_client_first(&auth->scram, &first);
     mark = message_begin(ret_bytes, 'p');
@@ -155,18 +159,54 @@ static bool answer_sasl(struct server_auth *auth, struct message_reader *reader,
     return true;
 }
 
+/* Where they are known; false if they have to be derived. */
+static bool get_keys(struct server_auth *auth, struct scram_keys *ret_keys)
+{
+    const struct scram_client *scram = &auth->scram;
+    if (auth->kind == SECRET_PLAIN)
+        return scram_key_cache_find(auth->key_cache, &auth->stored, scram->salt, scram->salt_size,
+                                    scram->iterations, ret_keys);
+    *ret_keys = auth->learned;
+    return true;
+}
+
 static bool answer_sasl_continue(struct server_auth *auth, struct message_reader *reader,
                                  struct buffer *ret_bytes, struct failure *ret_failure)
 {
-    struct buffer final = {0};
-    scram_problem problem = scram_client_final(&auth->scram, reader->position,
-                                               message_bytes_left(reader), &final);
-    if (problem == NULL) {
-        write_password(ret_bytes, final.data, final.size);
-        auth->step = STEP_SCRAM_FINAL_SENT;
+    struct scram_keys keys;
+    scram_problem problem =
+        scram_client_challenge(&auth->scram, reader->position, message_bytes_left(reader));
+    if (problem != NULL)
+        return fail(ret_failure, problem);
+    auth->step = STEP_SCRAM_NEEDS_KEYS;
+    if (get_keys(auth, &keys)) {
+        server_auth_prove(auth, &keys, ret_bytes);
+        OPENSSL_cleanse(&keys, sizeof(keys));
     }
+    return true;
+}
+
+bool server_auth_needs_keys(const struct server_auth *auth)
+{
+    return auth->step == STEP_SCRAM_NEEDS_KEYS;
+}
+
+void server_auth_derive_keys(struct server_auth *auth, struct loop *loop,
+                             struct scram_key_request *request)
+{
+    const struct scram_client *scram = &auth->scram;
+    scram_key_cache_request(auth->key_cache, loop, request, &auth->stored, scram->salt,
+                            scram->salt_size, scram->iterations);
+}
+
+void server_auth_prove(struct server_auth *auth, const struct scram_keys *keys,
+                       struct buffer *ret_bytes)
+{
+    struct buffer final = {0};
+    scram_client_final(&auth->scram, keys, &final);
+    write_password(ret_bytes, final.data, final.size);
     buffer_release(&final);
-    return problem == NULL || fail(ret_failure, problem);
+    auth->step = STEP_SCRAM_FINAL_SENT;
 }
 
 static bool check_sasl_final(struct server_auth *auth, struct message_reader *reader,
@@ -190,6 +230,7 @@ static bool fits_step(const struct server_auth *auth, uint32_t request)
         return request == REQUEST_SASL_CONTINUE;
     case STEP_SCRAM_FINAL_SENT:
         return request == REQUEST_SASL_FINAL;
+    case STEP_SCRAM_NEEDS_KEYS: /* it is not its turn */
     case STEP_FAILED:
         break;
     }
@@ -204,7 +245,8 @@ static bool respond(struct server_auth *auth, const uint8_t *body, size_t size,
     if (reader.broken)
         return fail(ret_failure, "malformed authentication request");
     if (!fits_step(auth, request)) {
-        if (auth->step == STEP_SCRAM_FINAL_SENT || auth->step == STEP_SCRAM_FIRST_SENT)
+        if (auth->step == STEP_SCRAM_FIRST_SENT || auth->step == STEP_SCRAM_NEEDS_KEYS ||
+            auth->step == STEP_SCRAM_FINAL_SENT)
             return fail(ret_failure, "failed to verify server signature");
         return fail(ret_failure, "unexpected authentication request");
     }

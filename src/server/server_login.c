@@ -236,6 +236,28 @@ static void refuse(struct server *server, const struct failure *failure)
     server->ops->failed(server, "failed to answer authreq", failure);
 }
 
+static void send_answer(struct server *server, const struct buffer *answer)
+{
+    if (answer->size > 0 && !connection_send(&server->connection, answer->data, answer->size))
+        fail(server, "failed to answer authreq");
+}
+
+/* The keys that the server's challenge needs have been derived. */
+static void on_keys_ready(struct task *task)
+{
+    struct server_login *login = container_of(task, struct server_login, key_request.ready);
+    struct buffer answer = {0};
+    server_auth_prove(login->auth, &login->key_request.keys, &answer);
+    send_answer(login->server, &answer);
+    buffer_wipe(&answer);
+}
+
+static void derive_keys(struct server_login *login)
+{
+    login->key_request.ready.run = on_keys_ready;
+    server_auth_derive_keys(login->auth, login->server->connection.loop, &login->key_request);
+}
+
 static void handle_authentication(struct server *server, const struct collected_message *message)
 {
     struct server_login *login = server->login;
@@ -252,8 +274,10 @@ static void handle_authentication(struct server *server, const struct collected_
     login->authenticated = good && done;
     if (!good)
         refuse(server, &failure);
-    else if (answer.size > 0 && !connection_send(&server->connection, answer.data, answer.size))
-        fail(server, "failed to answer authreq");
+    else if (server_auth_needs_keys(login->auth))
+        derive_keys(login);
+    else
+        send_answer(server, &answer);
     buffer_wipe(&answer);
 }
 
@@ -381,6 +405,7 @@ void server_login_destroy(struct server_login *login)
     if (login == NULL)
         return;
     resolver_cancel(&login->query);
+    scram_key_request_cancel(&login->key_request);
     server_auth_destroy(login->auth);
     tls_context_give_back(login->tls.context);
     buffer_wipe(&login->startup_packet);

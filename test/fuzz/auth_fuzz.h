@@ -11,32 +11,62 @@
 #include <openssl/hmac.h>
 
 #include "auth/base64.h"
+#include "auth/pbkdf2.h"
 #include "auth/scram.h"
 #include "auth/scram_hmac.h"
+#include "auth/server_auth.h"
 #include "fuzz.h"
 
-/* In the place of OpenSSL's: all of its input counts, its cost does not. */
-int PKCS5_PBKDF2_HMAC(const char *password, int length, const unsigned char *salt, int salt_size,
-                      int iterations, const EVP_MD *digest UNUSED, int key_size,
-                      unsigned char *ret_key)
+/* In the place of auth/pbkdf2.c: all of its input counts, its cost does not. */
+void pbkdf2_begin(struct pbkdf2 *pbkdf2, const void *password, size_t length, const uint8_t *salt,
+                  size_t salt_size, uint32_t iterations)
 {
     struct buffer text = {0};
-    HOLDS(iterations >= 1 && iterations <= SCRAM_ITERATIONS_MAX && key_size == SCRAM_KEY_SIZE);
-    buffer_append(&text, salt, (size_t) salt_size);
+    HOLDS(iterations >= 1 && iterations <= SCRAM_ITERATIONS_MAX);
+    buffer_append(&text, salt, salt_size);
     buffer_append(&text, &iterations, sizeof(iterations));
-    HMAC(EVP_sha256(), password, length, text.data, text.size, ret_key, NULL);
+    HMAC(EVP_sha256(), password, (int) length, text.data, text.size, pbkdf2->key, NULL);
     buffer_release(&text);
-    return 1;
+}
+
+bool pbkdf2_advance(struct pbkdf2 *pbkdf2 UNUSED, uint32_t limit UNUSED)
+{
+    return true;
+}
+
+void pbkdf2_release(struct pbkdf2 *pbkdf2 UNUSED)
+{
 }
 
 UNUSED static void derive_keys(const char *password, const uint8_t *salt, size_t size,
                                uint32_t iterations, struct scram_keys *ret_keys)
 {
-    uint8_t salted[SCRAM_KEY_SIZE];
-    PKCS5_PBKDF2_HMAC(password, (int) strlen(password), salt, (int) size, (int) iterations, NULL,
-                      SCRAM_KEY_SIZE, salted);
-    scram_hmac(salted, "Client Key", 10, ret_keys->client_key);
-    scram_hmac(salted, "Server Key", 10, ret_keys->server_key);
+    struct pbkdf2 salted;
+    pbkdf2_begin(&salted, password, strlen(password), salt, size, iterations);
+    scram_hmac(salted.key, "Client Key", 10, ret_keys->client_key);
+    scram_hmac(salted.key, "Server Key", 10, ret_keys->server_key);
+}
+
+UNUSED static void on_keys_ready(struct task *task)
+{
+    loop_stop(container_of(task, struct scram_key_request, ready)->loop);
+}
+
+/* Gives the server what it waits for, if it waits for keys to be derived. */
+UNUSED static void prove_with_new_keys(struct server_auth *auth, struct buffer *ret_answer)
+{
+    static struct loop *loop;
+    struct scram_key_request request = {.ready.run = on_keys_ready};
+    if (!server_auth_needs_keys(auth))
+        return;
+    if (loop == NULL)
+        loop = loop_create();
+    loop->stopping = false;
+    server_auth_derive_keys(auth, loop, &request);
+    loop_run(loop);
+    server_auth_prove(auth, &request.keys, ret_answer);
+    HOLDS(!server_auth_needs_keys(auth));
+    scram_key_request_cancel(&request);
 }
 
 /* The value of ",<name>=" in a message; "" if it is not there. The caller frees. */

@@ -87,10 +87,10 @@ static bool take_turn(struct sides *sides, struct wire *wire, struct buffer *out
     struct buffer body = {0}, answer = {0};
     struct failure failure = {0};
     pass(wire, out, &body, protected);
-    if (!server_auth_respond(sides->asking, body.data, body.size, &answer, &sides->done,
-                             &failure)) {
-        sides->refused = true;
-    } else if (!sides->accepted && answer.size > 0) {
+    sides->refused = !server_auth_respond(sides->asking, body.data, body.size, &answer,
+                                          &sides->done, &failure);
+    prove_with_new_keys(sides->asking, &answer);
+    if (!sides->accepted && answer.size > 0) {
         pass(wire, &answer, &body, true);
         enum auth_verdict verdict =
             client_auth_respond(sides->checking, body.data, body.size, out, &failure);

@@ -22,6 +22,7 @@
 struct conversation {
     unsigned requests;
     bool scram, answered, verified, failed;
+    bool is_slow, too_early; /* deriving keys takes until after the next message; it has begun */
     const struct scram_keys *keys;                          /* borrows; NULL: of the password */
     struct buffer client_first, server_first, client_final; /* of SCRAM */
 };
@@ -94,8 +95,17 @@ static bool take_request(struct server_auth *auth, struct conversation *seen, co
     uint32_t request = size >= 4 ? frame_load_uint32(body) : UINT32_MAX;
     bool good = server_auth_respond(auth, body, size, &out, &done, &failure);
     HOLDS(good == (failure.message[0] == '\0'));
+    HOLDS(!good || !seen->too_early);
     if (good && request == 11)
         keep(&seen->server_first, body + 4, size - 4);
+    if (good && server_auth_needs_keys(auth)) {
+        HOLDS(request == 11 && out.size == 0 && seen->keys == NULL);
+        if (seen->is_slow) { /* the next message comes too early */
+            seen->too_early = true;
+            return true;
+        }
+        prove_with_new_keys(auth, &out);
+    }
     if (good && request == 12)
         HOLDS(seen->verified = is_signature(seen, body + 4, size - 4));
     if (good && out.size > 0)
@@ -139,7 +149,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     bool plain = (choice & 3) == 0 || (choice & 3) == 3;
     derive_keys(PASSWORD, (const uint8_t *) "salt", 4, 4096, &keys);
     struct server_auth *auth = create(choice, &keys, cache);
-    struct conversation seen = {.keys = plain ? NULL : &keys};
+    struct conversation seen = {.keys = plain ? NULL : &keys, .is_slow = choice & 16};
     bool going_on = true;
     while (going_on && input.left > 0) {
         size_t length;

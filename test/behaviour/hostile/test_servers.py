@@ -242,6 +242,55 @@ def test_bad_first_messages_of_scram(start_pooler, pg, fake_server):
         name: scram_first(make) for name, make in FIRSTS.items()})
 
 
+# BS06
+
+MOST_ITERATIONS = 1_000_000
+
+
+def test_others_are_served_while_a_costly_key_is_derived(start_pooler, pg, fake_server):
+    """Inline they would wait until it is there: not one query in that time, but for stragglers."""
+    secret = wire.scram_secret("bob-pw", MOST_ITERATIONS)
+    asked, answered = threading.Event(), threading.Event()
+
+    def script(side):
+        side.read_startup()
+        asked.set()
+        assert side.ask_scram(secret)
+        answered.set()
+        side.welcome()
+        side.serve(lambda side, sql: answer("in"))
+    pooler = start(start_pooler, pg, fake_server(script), server_connect_timeout="60",
+                   query_wait_timeout="60", userlist={"bob": "bob-pw", "alice": ""})
+    other = pooler.client("p1", "alice")
+    other.value("SELECT 1")
+    client = ask(pooler, "p0")
+    assert asked.wait(wire.TIMEOUT)
+    served = 0
+    while not answered.is_set():
+        assert other.value("SELECT 1") == "1"
+        served += 1
+    assert served >= 20
+    client.welcome()
+
+
+def test_server_that_does_not_wait_for_a_costly_proof(start_pooler, pg, fake_server):
+    """Nor does it get one later: what is being derived for it is given up."""
+    def impatient(what_follows):
+        def script(side):
+            side.read_startup()
+            side.send_raw(SCRAM_OFFER)
+            nonce = side.read().body.split(b"r=")[1].decode()
+            challenge = first_message(nonce + "x", iterations=str(MOST_ITERATIONS))
+            side.send_raw(wire.message("R", struct.pack("!i", 11) + challenge.encode())
+                          + what_follows)
+            if what_follows:
+                hears_nothing(side)
+        return script
+    check_all_refused(start_pooler, pg, fake_server, {
+        "OK": impatient(WELCOME), "offer": impatient(SCRAM_OFFER),
+        "leaves": impatient(b"")})
+
+
 # BS07
 
 def scram_with(act):

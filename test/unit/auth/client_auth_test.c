@@ -385,8 +385,6 @@ static enum auth_verdict respond_first(const char *password)
     struct buffer body = {0};
     release_client();
     client_password = secret_of(password);
-    client.password = &client_password;
-    client.key_cache = cache;
     scram_client_first(&client, &message);
     write_sasl_initial(&body, "SCRAM-SHA-256", (uint32_t) message.size, message.data, message.size);
     enum auth_verdict verdict = respond(body.data, body.size);
@@ -398,7 +396,8 @@ static enum auth_verdict respond_final(void)
 {
     message.size = 0;
     assert_memory_equal(sent.data + 5, "\0\0\0\x0b", 4);
-    assert_null(scram_client_final(&client, sent.data + 9, sent.size - 9, &message));
+    assert_null(client_answer(&client, &client_password, cache, sent.data + 9, sent.size - 9,
+                              &message));
     return respond(message.data, message.size);
 }
 
@@ -578,8 +577,6 @@ static enum auth_verdict respond_first_bound(const char *mechanism, bool plus,
     expect_message(&sent, "R\0\0\0\x2a\0\0\0\x0aSCRAM-SHA-256-PLUS\0SCRAM-SHA-256\0\0");
     release_client();
     client_password = stored;
-    client.password = &client_password;
-    client.key_cache = cache;
     client.binding = bound;
     client.plus = plus;
     scram_client_first(&client, &message);

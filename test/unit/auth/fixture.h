@@ -57,6 +57,22 @@ UNUSED static void make_verifier_text(const char *password, uint32_t iterations,
     scram_key_cache_destroy(cache);
 }
 
+/* What a client says to the server's challenge, with keys that are derived at once. */
+UNUSED static scram_problem client_answer(struct scram_client *client,
+                                          const struct secret *password,
+                                          struct scram_key_cache *cache, const uint8_t *challenge,
+                                          size_t size, struct buffer *ret_message)
+{
+    struct scram_keys keys;
+    scram_problem problem = scram_client_challenge(client, challenge, size);
+    if (problem != NULL)
+        return problem;
+    scram_key_cache_derive(cache, password, client->salt, client->salt_size, client->iterations,
+                           &keys);
+    scram_client_final(client, &keys, ret_message);
+    return NULL;
+}
+
 /* The body of a SASLInitialResponse that claims `length` bytes of data. */
 UNUSED static void write_sasl_initial(struct buffer *out, const char *mechanism, uint32_t length,
                                       const void *data, size_t size)

@@ -221,6 +221,131 @@ static void test_salt_of_a_name(void **state UNUSED)
     scram_key_cache_destroy(other);
 }
 
+/* ---- requests ---- */
+
+static struct loop *loop;
+
+/* Counts the turns of the loop until it has made `limit` of them. */
+static struct {
+    struct task task;
+    unsigned made, limit;
+} turns;
+
+static void on_turn(struct task *task)
+{
+    turns.made++;
+    if (turns.made == turns.limit)
+        loop_stop(loop);
+    else
+        loop_post(loop, task);
+}
+
+static void make_turns(unsigned count)
+{
+    turns.task.run = on_turn;
+    turns.limit = turns.made + count;
+    loop->stopping = false;
+    loop_post(loop, &turns.task);
+    loop_run(loop);
+}
+
+struct asker {
+    struct scram_key_request request;
+    unsigned ready_in; /* the turn; 0: not yet */
+};
+
+static void on_ready(struct task *task)
+{
+    container_of(task, struct asker, request.ready)->ready_in = turns.made;
+}
+
+static void ask(struct scram_key_cache *cache, struct asker *asker, const char *password,
+                uint32_t iterations)
+{
+    struct secret secret = secret_of(password);
+    *asker = (struct asker){.request.ready.run = on_ready};
+    scram_key_cache_request(cache, loop, &asker->request, &secret, (const uint8_t *) "salt", 4,
+                            iterations);
+    secret_release(&secret);
+}
+
+/* As many slices as it takes, one in a turn, and the keys are what they would be at once. */
+static void test_request(void **state UNUSED)
+{
+    struct scram_key_cache *cache = scram_key_cache_create(10), *other = scram_key_cache_create(1);
+    struct secret secret = secret_of("password");
+    struct scram_keys keys;
+    struct asker asker;
+    loop = loop_create();
+    ask(cache, &asker, "password", 10 * SCRAM_SLICE);
+    make_turns(10);
+    assert_int_equal(asker.ready_in, 0);
+    make_turns(1);
+    assert_int_equal(asker.ready_in, 10);
+    derive_text(other, "password", "salt", 10 * SCRAM_SLICE, &keys);
+    assert_memory_equal(&asker.request.keys, &keys, sizeof(keys));
+    assert_true(scram_key_cache_find(cache, &secret, (const uint8_t *) "salt", 4, 10 * SCRAM_SLICE,
+                                     &keys));
+    assert_false(scram_key_cache_find(cache, &secret, (const uint8_t *) "salt", 4, SCRAM_SLICE,
+                                      &keys));
+    assert_memory_equal(&asker.request.keys, &keys, sizeof(keys));
+    assert_int_equal(scram_key_cache_derivations(cache), 1);
+    scram_key_request_cancel(&asker.request);
+    secret_release(&secret);
+    scram_key_cache_destroy(cache);
+    scram_key_cache_destroy(other);
+    loop_destroy(loop);
+}
+
+/* Many together cost no more per turn, and who asks for little does not wait for who asks for much. */
+static void test_requests_take_turns(void **state UNUSED)
+{
+    struct scram_key_cache *cache = scram_key_cache_create(10);
+    struct asker long_one, short_one, twin;
+    loop = loop_create();
+    turns.made = 0;
+    ask(cache, &long_one, "long", 6 * SCRAM_SLICE);
+    ask(cache, &short_one, "short", SCRAM_SLICE);
+    ask(cache, &twin, "short", SCRAM_SLICE);
+    make_turns(20);
+    assert_int_equal(short_one.ready_in, 2); /* in the round after its slice */
+    assert_int_equal(twin.ready_in, 3);
+    assert_int_equal(long_one.ready_in, 8);
+    assert_memory_equal(&short_one.request.keys, &twin.request.keys, sizeof(struct scram_keys));
+    assert_int_equal(HASH_COUNT(cache->table), 2);
+    scram_key_cache_destroy(cache);
+    loop_destroy(loop);
+}
+
+static void test_request_is_given_up(void **state UNUSED)
+{
+    static const struct scram_keys wiped;
+    struct scram_key_cache *cache = scram_key_cache_create(10);
+    struct asker gone = {0}, other, ready;
+    loop = loop_create();
+    scram_key_request_cancel(&gone.request); /* never asked */
+    ask(cache, &gone, "gone", 5 * SCRAM_SLICE);
+    ask(cache, &other, "other", 2 * SCRAM_SLICE);
+    make_turns(2);
+    scram_key_request_cancel(&gone.request);
+    scram_key_request_cancel(&gone.request);
+    make_turns(10);
+    assert_int_equal(gone.ready_in, 0);
+    assert_int_not_equal(other.ready_in, 0);
+    ask(cache, &gone, "gone", 5 * SCRAM_SLICE);
+    scram_key_request_cancel(&gone.request); /* the only one */
+    assert_null(loop->tasks);
+    ask(cache, &ready, "ready", 2);
+    make_turns(1);
+    assert_true(task_is_posted(&ready.request.ready));
+    scram_key_request_cancel(&ready.request); /* its keys are there */
+    assert_memory_equal(&ready.request.keys, &wiped, sizeof(wiped));
+    make_turns(2);
+    assert_int_equal(ready.ready_in, 0);
+    scram_key_cache_destroy(cache);
+    loop_destroy(loop);
+}
+
 static void test_destroy_of_nothing(void **state UNUSED)
 {
     scram_key_cache_destroy(NULL);
@@ -237,6 +362,9 @@ int main(void)
         cmocka_unit_test(test_one_derivation_for_each_user_and_side),
         cmocka_unit_test(test_forget),
         cmocka_unit_test(test_salt_of_a_name),
+        cmocka_unit_test(test_request),
+        cmocka_unit_test(test_requests_take_turns),
+        cmocka_unit_test(test_request_is_given_up),
         cmocka_unit_test(test_destroy_of_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -188,6 +188,68 @@ static void test_scram_with_a_password_or_learned_keys(void **state UNUSED)
     }
 }
 
+static void forget_keys(void)
+{
+    struct secret password = secret_of("bob-pw");
+    scram_key_cache_forget(cache, &password, server.verifier.salt, server.verifier.salt_size,
+                           server.verifier.iterations);
+    secret_release(&password);
+}
+
+static void on_keys_ready(struct task *task)
+{
+    struct loop *loop = container_of(task, struct scram_key_request, ready)->loop;
+    loop_stop(loop);
+}
+
+/* Keys that were never derived: the answer comes when they have been. */
+static void test_scram_with_keys_that_come_later(void **state UNUSED)
+{
+    struct buffer first = {0}, final = {0};
+    struct scram_key_request key_request = {.ready.run = on_keys_ready};
+    struct loop *loop = loop_create();
+    begin("bob-pw", NULL);
+    forget_keys();
+    answer_offer();
+    get_server_first(&first);
+    assert_false(server_auth_needs_keys(auth));
+    expect_answered(request(11, first.data, first.size));
+    assert_int_equal(sent.size, 0);
+    assert_true(server_auth_needs_keys(auth));
+
+    server_auth_derive_keys(auth, loop, &key_request);
+    loop_run(loop);
+    assert_memory_equal(&key_request.keys, &keys, sizeof(keys));
+    server_auth_prove(auth, &key_request.keys, &sent);
+    assert_false(server_auth_needs_keys(auth));
+    assert_int_equal(sent.data[0], 'p');
+    assert_null(scram_server_final(&server, sent.data + 5, sent.size - 5, &final));
+    expect_answered(request(12, final.data, final.size));
+    expect_accepted(request(0, NULL, 0));
+    scram_key_request_cancel(&key_request);
+    buffer_release(&first);
+    buffer_release(&final);
+    loop_destroy(loop);
+}
+
+/* Whatever a server says before it has our proof, it has not waited for it. */
+static void test_server_that_does_not_wait_for_the_proof(void **state UNUSED)
+{
+    static const uint32_t codes[] = {0, 3, 5, 10, 11, 12, 99};
+    struct buffer first = {0};
+    for (size_t i = 0; i < countof(codes); i++) {
+        begin("bob-pw", NULL);
+        forget_keys();
+        answer_offer();
+        get_server_first(&first);
+        expect_answered(request(11, first.data, first.size));
+        expect_failed(request(codes[i], first.data, first.size),
+                      "server login failed: failed to verify server signature");
+        assert_false(server_auth_needs_keys(auth));
+    }
+    buffer_release(&first);
+}
+
 static void test_scram_without_password_and_keys(void **state UNUSED)
 {
     const char *const unfit[] = {NULL, "", MD5_SECRET, verifier_text};
@@ -424,6 +486,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_md5_needs_the_plain_secret_or_its_hash, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(test_scram_with_a_password_or_learned_keys, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(test_scram_with_keys_that_come_later, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_server_that_does_not_wait_for_the_proof, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(test_scram_without_password_and_keys, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_lists_of_mechanisms, set_up, tear_down),
