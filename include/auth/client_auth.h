@@ -52,7 +52,8 @@ struct client_auth;
  * `method` is what the configuration asks for; md5 becomes SCRAM where the stored secret is a
  * verifier. `stored` is copied. A user that is not known (`known` false) goes through the same
  * exchange as one that is, with a salt that is derived from the name and a secret of this process,
- * and is refused at the end. SCRAM of a plain secret uses `iterations` and such a derived salt too,
+ * and is refused at the end. Under AUTH_PLAIN every wrong password costs one derivation of keys, as
+ * a stored verifier makes it cost. SCRAM of a plain secret uses `iterations` and such a derived salt too,
  * so that the derived keys can be cached in `key_cache` (borrowed until destroy).
  */
 struct client_auth *client_auth_create(enum auth_method method, const char *user, bool known,

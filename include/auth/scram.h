@@ -27,6 +27,7 @@
 #define SCRAM_SALT_MAX       1024 /* longest one accepted */
 #define SCRAM_ITERATIONS_MAX 1000000 /* a larger count from a server is refused, not computed */
 #define SCRAM_SLICE          2000 /* iterations in one turn of the loop, of a server's count */
+#define SCRAM_PREPARED_MAX   4096 /* a longer password that is not ASCII is used as it is */
 #define SCRAM_NONCE_MAX      1024 /* longest one accepted from a server, our part included */
 #define SCRAM_MESSAGE_MAX    8192
 

@@ -2,7 +2,7 @@
  * client_auth.c - checks that a client is who it says.
  *
  * An unknown user, and one whose secret does not fit the method, go through the same messages as
- * everybody else and are refused where a wrong password would be.
+ * everybody else, are refused where a wrong password would be, and cost the same.
  *
  * SPDX-License-Identifier: ISC
  */
@@ -329,6 +329,44 @@ static const char *check_candidate(const struct client_auth *auth,
                                       : check_md5(auth, candidate, password, length);
 }
 
+static const char *check_candidates(const struct client_auth *auth, const char *password,
+                                    size_t length)
+{
+    const char *problem = check_candidate(auth, &auth->first, password, length);
+    if (problem != NULL && auth->second.kind != SECRET_NONE &&
+        check_candidate(auth, &auth->second, password, length) == NULL)
+        problem = NULL;
+    return problem;
+}
+
+/* What a wrong password costs where there is a verifier. */
+static void check_by_nothing(const struct client_auth *auth, const char *password, size_t length)
+{
+    struct secret given = {0};
+    uint8_t salt[SCRAM_SALT_SIZE];
+    struct scram_keys keys;
+    scram_key_cache_salt(auth->key_cache, auth->user, salt);
+    secret_set(&given, password, length);
+    scram_key_cache_derive(auth->key_cache, &given, salt, sizeof(salt), auth->iterations, &keys);
+    scram_key_cache_forget(auth->key_cache, &given, salt, sizeof(salt), auth->iterations);
+    OPENSSL_cleanse(&keys, sizeof(keys));
+    secret_release(&given);
+}
+
+/*
+ * A wrong password costs a derivation of keys, whatever is stored of the user and whether he is
+ * known: from the time that it takes nobody learns which users there are.
+ */
+static const char *check_plain_at_equal_cost(const struct client_auth *auth, const char *password,
+                                             size_t length)
+{
+    uint64_t before = scram_key_cache_derivations(auth->key_cache);
+    const char *problem = check_candidates(auth, password, length);
+    if (problem != NULL && scram_key_cache_derivations(auth->key_cache) == before)
+        check_by_nothing(auth, password, length);
+    return problem;
+}
+
 static enum auth_verdict check_password(struct client_auth *auth, const uint8_t *body, size_t size,
                                         struct failure *ret_failure)
 {
@@ -343,10 +381,8 @@ static enum auth_verdict check_password(struct client_auth *auth, const uint8_t 
         auth->step = STEP_OUTSIDE;
         return AUTH_PENDING;
     }
-    problem = check_candidate(auth, &auth->first, password, size - 1);
-    if (problem != NULL && auth->second.kind != SECRET_NONE &&
-        check_candidate(auth, &auth->second, password, size - 1) == NULL)
-        problem = NULL;
+    problem = auth->method == AUTH_PLAIN ? check_plain_at_equal_cost(auth, password, size - 1)
+                                         : check_candidates(auth, password, size - 1);
     if (problem == NULL)
         return accept(auth);
     return refuse(auth, password_failure(auth), problem, ret_failure);

@@ -108,11 +108,21 @@ static void fingerprint(const struct scram_key_cache *cache, const struct secret
     buffer_wipe(&input);
 }
 
+/* The time of SASLprep grows with the square of the length, and a guess may have 64 KiB. */
+static bool is_for_saslprep(const struct secret *password)
+{
+    bool is_ascii = true;
+    for (size_t i = 0; i < password->length && is_ascii; i++)
+        is_ascii = (unsigned char) password->bytes[i] < 0x80;
+    return !is_ascii && password->length <= SCRAM_PREPARED_MAX;
+}
+
 /* SASLprep where it applies, else the password as it is: PostgreSQL's rule. */
 static char *prepare(const struct secret *password)
 {
     char *prepared = NULL;
-    if (stringprep_profile(password->bytes, &prepared, "SASLprep", STRINGPREP_NO_UNASSIGNED) ==
+    if (is_for_saslprep(password) &&
+        stringprep_profile(password->bytes, &prepared, "SASLprep", STRINGPREP_NO_UNASSIGNED) ==
             STRINGPREP_OK &&
         prepared[0] != '\0')
         return prepared;

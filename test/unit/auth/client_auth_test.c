@@ -214,6 +214,53 @@ static void test_guesses_are_not_remembered(void **state UNUSED)
     assert_int_equal(scram_key_cache_derivations(cache), derivations + 20);
 }
 
+/* Or the time that it takes would tell who exists, and how his password is stored. */
+static void test_wrong_passwords_cost_the_same_for_everybody(void **state UNUSED)
+{
+    static const struct {
+        const char *stored;
+        bool known;
+    } users[] = {
+        {NULL, false},
+        {NULL, true},
+        {"", true},
+        {"bob-pw", true},
+        {MD5_SECRET, true},
+        {verifier_text, true},
+        {"SCRAM-SHA-256$broken", true},
+        {"SCRAM-SHA-256$2147483647:c2FsdA==$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
+         ":AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=",
+         true},
+    };
+
+    for (size_t i = 0; i < countof(users); i++) {
+        for (unsigned again = 0; again < 2; again++) { /* not remembered for the next time */
+            uint64_t before = scram_key_cache_derivations(cache);
+            assert_int_equal(begin_as("bob", AUTH_PLAIN, users[i].known, users[i].stored),
+                             AUTH_CONTINUE);
+            expect_refused(respond_text("wrong"), WRONG);
+            assert_int_equal(scram_key_cache_derivations(cache), before + 1);
+        }
+    }
+}
+
+/* With two secrets as well, unless both are verifiers. */
+static void test_wrong_passwords_cost_the_same_with_two_secrets(void **state UNUSED)
+{
+    static const char *const pairs[][2] = {
+        {"bob-pw", "old-pw"}, {MD5_SECRET, "old-pw"}, {verifier_text, "old-pw"},
+        {"old-pw", verifier_text}};
+    for (size_t i = 0; i < countof(pairs); i++) {
+        struct secret second = secret_of(pairs[i][1]);
+        uint64_t before = scram_key_cache_derivations(cache);
+        assert_int_equal(begin(AUTH_PLAIN, pairs[i][0]), AUTH_CONTINUE);
+        client_auth_add_secret(auth, &second);
+        expect_refused(respond_text("wrong"), WRONG);
+        assert_int_equal(scram_key_cache_derivations(cache), before + 1);
+        secret_release(&second);
+    }
+}
+
 static void test_unknown_users_secret_is_not_looked_at(void **state UNUSED)
 {
     assert_int_equal(begin_as("nobody", AUTH_PLAIN, false, "bob-pw"), AUTH_CONTINUE);
@@ -647,6 +694,10 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_destroy_of_nothing, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_plain_password_fits_every_secret, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_guesses_are_not_remembered, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_wrong_passwords_cost_the_same_for_everybody, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(test_wrong_passwords_cost_the_same_with_two_secrets, set_up,
+                                        tear_down),
         cmocka_unit_test_setup_teardown(test_unknown_users_secret_is_not_looked_at, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(test_malformed_password_messages, set_up, tear_down),

@@ -95,6 +95,30 @@ static void test_password_that_is_no_utf8_is_used_as_it_is(void **state UNUSED)
     scram_key_cache_destroy(cache);
 }
 
+/* The symbol U+2168, which SASLprep turns into "IX", before many letters. */
+static void test_long_passwords_are_used_as_they_are(void **state UNUSED)
+{
+    static const struct {
+        size_t size;
+        bool same;
+    } cases[] = {{100, true}, {SCRAM_PREPARED_MAX, true}, {SCRAM_PREPARED_MAX + 1, false}};
+    struct scram_key_cache *cache = scram_key_cache_create(10);
+    for (size_t i = 0; i < countof(cases); i++) {
+        static char symbol[SCRAM_PREPARED_MAX + 2], letters[SCRAM_PREPARED_MAX + 2];
+        struct scram_keys of_symbol, of_letters;
+        size_t size = cases[i].size;
+        memset(symbol, 'a', size);
+        memcpy(symbol, "\u2168", 3);
+        memset(letters, 'a', size);
+        memcpy(letters, "IX", 2);
+        symbol[size] = letters[size - 1] = '\0';
+        derive_text(cache, symbol, "salt", 2, &of_symbol);
+        derive_text(cache, letters, "salt", 2, &of_letters);
+        assert_int_equal(memcmp(&of_symbol, &of_letters, sizeof(of_symbol)) == 0, cases[i].same);
+    }
+    scram_key_cache_destroy(cache);
+}
+
 static void test_keys_are_remembered_by_all_that_they_depend_on(void **state UNUSED)
 {
     struct scram_key_cache *cache = scram_key_cache_create(10);
@@ -356,6 +380,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_postgresqls_verifiers),
         cmocka_unit_test(test_password_that_is_no_utf8_is_used_as_it_is),
+        cmocka_unit_test(test_long_passwords_are_used_as_they_are),
         cmocka_unit_test(test_keys_are_remembered_by_all_that_they_depend_on),
         cmocka_unit_test(test_the_entry_unused_for_longest_goes_first),
         cmocka_unit_test(test_limit_of_nothing_still_derives),
