@@ -57,21 +57,6 @@ void buffer_reserve(struct buffer *buffer, size_t size)
     buffer->capacity = capacity;
 }
 
-uint8_t *buffer_extend(struct buffer *buffer, size_t size)
-{
-    uint8_t *start;
-    buffer_reserve(buffer, size);
-    start = buffer->data + buffer->size;
-    buffer->size += size;
-    return start;
-}
-
-void buffer_append(struct buffer *buffer, const void *bytes, size_t size)
-{
-    if (size > 0)
-        memcpy(buffer_extend(buffer, size), bytes, size);
-}
-
 void buffer_consume(struct buffer *buffer, size_t size)
 {
     if (size == 0)

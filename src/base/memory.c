@@ -11,9 +11,16 @@
 
 #include "base/log.h"
 
+/* Larger ones may come zeroed from the system. For smaller ones calloc() of glibc is the slow way: it
+ * passes by the cache of what was freed lately. */
+#define ZEROED_BY_HAND_MAX 1024
+
 void *memory_new(size_t size)
 {
-    void *memory = calloc(1, size > 0 ? size : 1);
+    void *memory;
+    if (size <= ZEROED_BY_HAND_MAX)
+        return memset(memory_resize(NULL, size), 0, size);
+    memory = calloc(1, size);
     if (memory == NULL)
         log_fatal("out of memory");
     return memory;
@@ -29,9 +36,10 @@ void *memory_resize(void *memory, size_t size)
 
 char *memory_copy_bytes(const void *bytes, size_t length)
 {
-    char *copy = memory_new(length + 1);
+    char *copy = memory_resize(NULL, length + 1);
     if (length > 0)
         memcpy(copy, bytes, length);
+    copy[length] = '\0';
     return copy;
 }
 

@@ -64,10 +64,13 @@ void message_write_query(struct buffer *out, const char *sql)
 
 void message_write_parameter_status(struct buffer *out, const char *name, const char *value)
 {
-    size_t mark = message_begin(out, 'S');
-    message_add_text(out, name);
-    message_add_text(out, value);
-    message_end(out, mark);
+    size_t name_size = strlen(name) + 1, value_size = strlen(value) + 1;
+    uint8_t *at = buffer_extend(out, FRAME_HEADER_SIZE + name_size + value_size);
+    uint32_t length = __builtin_bswap32((uint32_t) (sizeof(length) + name_size + value_size));
+    at[0] = 'S';
+    memcpy(at + 1, &length, sizeof(length));
+    memcpy(at + FRAME_HEADER_SIZE, name, name_size);
+    memcpy(at + FRAME_HEADER_SIZE + name_size, value, value_size);
 }
 
 void message_write_ready_for_query(struct buffer *out, char transaction_status)
