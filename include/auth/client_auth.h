@@ -49,6 +49,13 @@ enum auth_verdict {
 struct client_auth;
 
 /*
+ * For the methods that ask the client nothing (any, trust, peer, cert): accepted, or refused with the
+ * failure. AUTH_CONTINUE with the others: a conversation is to be created.
+ */
+enum auth_verdict client_auth_decide(enum auth_method method, bool known,
+                                     struct failure *ret_failure) MUST_CHECK;
+
+/*
  * `method` is what the configuration asks for; md5 becomes SCRAM where the stored secret is a
  * verifier. `stored` is copied. A user that is not known (`known` false) goes through the same
  * exchange as one that is, with a salt that is derived from the name and a secret of this process,
@@ -90,6 +97,8 @@ enum auth_verdict client_auth_answer(struct client_auth *auth, bool right, const
 
 /* True for the methods that somebody outside decides. */
 bool auth_method_is_outside(enum auth_method method);
+
+/* In the following, `auth` may be NULL: client_auth_decide() has decided. */
 
 /*
  * The password that a client sent in clear text under PAM or LDAP: to be checked while the verdict

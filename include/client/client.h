@@ -102,6 +102,7 @@ struct clients {
     struct offload *offload;       /* borrows until clients_close(); checks passwords beside the loop */
     const struct clients_ops *ops; /* borrows */
     struct failed_logins *failed_logins; /* owns */
+    struct buffer welcome;         /* owns; the last one that was sent: its memory is used again */
     struct client *logging_in;     /* in the order of accept */
     struct client *canceling;
     struct client *keys; /* hash by cancel key */

@@ -96,15 +96,17 @@ void client_auth_destroy(struct client_auth *auth)
     free(auth);
 }
 
+static const char no_user[] = "no such user";
+
 const char *client_auth_problem(const struct client_auth *auth)
 {
-    return auth->problem;
+    return auth != NULL ? auth->problem : no_user;
 }
 
 const struct scram_keys *client_auth_learned_keys(const struct client_auth *auth)
 {
-    bool learned = auth->accepted && auth->scram != NULL && auth->first.kind == SECRET_SCRAM &&
-                   !auth->scram->other_was_right;
+    bool learned = auth != NULL && auth->accepted && auth->scram != NULL &&
+                   auth->first.kind == SECRET_SCRAM && !auth->scram->other_was_right;
     return learned ? &auth->scram->learned : NULL;
 }
 
@@ -122,6 +124,24 @@ static enum auth_verdict accept(struct client_auth *auth)
     auth->step = STEP_OVER;
     auth->accepted = true;
     return AUTH_ACCEPTED;
+}
+
+/* ---- no request ---- */
+
+enum auth_verdict client_auth_decide(enum auth_method method, bool known,
+                                     struct failure *ret_failure)
+{
+    static const char *const refusals[] = {
+        [AUTH_TRUST] = "\"trust\" authentication failed",
+        [AUTH_PEER] = "unix socket login rejected",
+        [AUTH_CERT] = "certificate authentication failed",
+    };
+    if (method != AUTH_ANY && method != AUTH_TRUST && method != AUTH_PEER && method != AUTH_CERT)
+        return AUTH_CONTINUE;
+    if (known || method == AUTH_ANY)
+        return AUTH_ACCEPTED;
+    failure_set(ret_failure, "%s", refusals[method]);
+    return AUTH_REFUSED;
 }
 
 /* ---- the first request ---- */
@@ -214,19 +234,14 @@ enum auth_verdict client_auth_begin(struct client_auth *auth, struct buffer *ret
 {
     switch (auth->method) {
     case AUTH_ANY:
-        return accept(auth);
     case AUTH_TRUST:
-        if (auth->known)
-            return accept(auth);
-        return refuse(auth, "\"trust\" authentication failed", "no such user", ret_failure);
     case AUTH_PEER:
-        if (auth->known)
-            return accept(auth);
-        return refuse(auth, "unix socket login rejected", "no such user", ret_failure);
     case AUTH_CERT:
-        if (auth->known)
+        if (client_auth_decide(auth->method, auth->known, ret_failure) == AUTH_ACCEPTED)
             return accept(auth);
-        return refuse(auth, "certificate authentication failed", "no such user", ret_failure);
+        auth->step = STEP_OVER;
+        auth->problem = no_user;
+        return AUTH_REFUSED;
     case AUTH_PLAIN:
     case AUTH_PAM:
     case AUTH_LDAP:
@@ -397,7 +412,7 @@ bool auth_method_is_outside(enum auth_method method)
 
 const struct secret *client_auth_received(const struct client_auth *auth)
 {
-    return auth->received.bytes != NULL ? &auth->received : NULL;
+    return auth != NULL && auth->received.bytes != NULL ? &auth->received : NULL;
 }
 
 enum auth_verdict client_auth_answer(struct client_auth *auth, bool right, const char *problem,

@@ -77,7 +77,10 @@ static struct failed_login *find(const struct failed_logins *failed, const struc
                                  const char *user)
 {
     struct failed_login *login;
-    struct buffer key = key_of(address, user);
+    struct buffer key;
+    if (failed->table == NULL) /* the usual case */
+        return NULL;
+    key = key_of(address, user);
     HASH_FIND(hh, failed->table, key.data, key.size, login);
     buffer_release(&key);
     return login;

@@ -325,6 +325,7 @@ void clients_close(struct clients *clients)
 void clients_destroy(struct clients *clients)
 {
     failed_logins_destroy(clients->failed_logins);
+    buffer_release(&clients->welcome);
     free(clients);
 }
 

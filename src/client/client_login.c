@@ -465,12 +465,16 @@ static void give_key(struct client *client)
     struct clients *clients = client->clients;
     size_t size =
         client->login->minor_version >= 2 ? CANCEL_KEY_SIZE_3_2 : CANCEL_KEY_SIZE_3_0;
+    struct client *other;
+    unsigned hash;
     client->cancel_key_size = (uint8_t) size;
     do {
         random_bytes(client->cancel_key, size);
         client->cancel_key[0] &= 0x7f;
-    } while (clients_find_key(clients, client->cancel_key, size) != NULL);
-    HASH_ADD(by_key, clients->keys, cancel_key, size, client);
+        HASH_VALUE(client->cancel_key, size, hash);
+        HASH_FIND_BYHASHVALUE(by_key, clients->keys, client->cancel_key, size, hash, other);
+    } while (other != NULL);
+    HASH_ADD_BYHASHVALUE(by_key, clients->keys, cancel_key, size, hash, client);
 }
 
 static void write_welcome(struct client *client, struct buffer *out)
@@ -488,21 +492,17 @@ static void write_welcome(struct client *client, struct buffer *out)
     message_write_ready_for_query(out, 'I');
 }
 
-#define WELCOME_SIZE_USUAL 1000
-
 void client_welcome(struct client *client)
 {
     struct clients *clients = client->clients;
     struct client_login *login = client->login;
-    struct buffer welcome = {0};
+    struct buffer *welcome = &clients->welcome;
     size_t early_size;
 
     give_key(client);
-    buffer_reserve(&welcome, WELCOME_SIZE_USUAL);
-    write_welcome(client, &welcome);
-    bool sent = connection_send(&client->connection, welcome.data, welcome.size);
-    buffer_release(&welcome);
-    if (!sent) {
+    welcome->size = 0;
+    write_welcome(client, welcome);
+    if (!connection_send(&client->connection, welcome->data, welcome->size)) {
         client_close(client, NULL, NULL);
         return;
     }

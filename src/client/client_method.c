@@ -247,29 +247,38 @@ static void find_secrets(const struct client *client, const struct secret **ret_
     }
 }
 
-static void begin_authentication(struct client *client)
+static enum auth_verdict begin_conversation(struct client *client, enum auth_method method,
+                                            struct buffer *ret_request,
+                                            struct failure *ret_failure)
 {
     static const struct secret none;
     const struct secret *first, *second;
     struct client_login *login = client->login;
+    struct scram_binding binding;
+    find_secrets(client, &first, &second);
+    login->auth = client_auth_create(
+        method, client->user_name, client->user != NULL, first != NULL ? first : &none,
+        (uint32_t) settings_current()->scram_iterations, client->clients->pools->key_cache);
+    if (second != NULL)
+        client_auth_add_secret(login->auth, second);
+    binding.size = tls_server_end_point(&client->connection, binding.end_point);
+    client_auth_bind(login->auth, &binding);
+    return client_auth_begin(login->auth, ret_request, ret_failure);
+}
+
+static void begin_authentication(struct client *client)
+{
     struct buffer request = {0};
     struct failure failure = {0};
-    struct scram_binding binding;
     struct demand demand = {.method = AUTH_ANY};
 
     if (client->console_role == CONSOLE_ADMIN && client_is_owner_of_process(client))
         log_info(&client->subject, "pgbouncer access from unix socket");
     else if (!find_demand(client, &demand) || !prepare(client, &demand))
         return;
-    find_secrets(client, &first, &second);
-    login->auth = client_auth_create(
-        demand.method, client->user_name, client->user != NULL, first != NULL ? first : &none,
-        (uint32_t) settings_current()->scram_iterations, client->clients->pools->key_cache);
-    if (second != NULL)
-        client_auth_add_secret(login->auth, second);
-    binding.size = tls_server_end_point(&client->connection, binding.end_point);
-    client_auth_bind(login->auth, &binding);
-    enum auth_verdict verdict = client_auth_begin(login->auth, &request, &failure);
+    enum auth_verdict verdict = client_auth_decide(demand.method, client->user != NULL, &failure);
+    if (verdict == AUTH_CONTINUE)
+        verdict = begin_conversation(client, demand.method, &request, &failure);
     client_handle_verdict(client, verdict, &request, &failure);
 }
 

@@ -40,18 +40,13 @@ static bool is_true(const char *text)
     return false;
 }
 
-/* "app - 10.0.0.7:40112": tells where the application runs (application_name_add_host). */
-static void set_application_name(struct client *client, const char *name)
+/* "app - 10.0.0.7:40112": tells where the application runs. */
+static void set_application_name_with_host(struct client *client, const char *name)
 {
     char text[APPLICATION_NAME_MAX];
     char address[ADDRESS_TEXT_SIZE];
     char host[128] = "";
     const struct address *peer = &client->connection.peer;
-    if (!settings_current()->application_name_add_host) {
-        if (name != NULL)
-            parameters_set(&client->parameters, TRACKED_APPLICATION_NAME, name);
-        return;
-    }
     if (peer->family == AF_UNIX) {
         (void) gethostname(host, sizeof(host) - 1);
         snprintf(address, sizeof(address), "unix(%d@%s):%u", (int) peer->unix_pid, host,
@@ -61,6 +56,15 @@ static void set_application_name(struct client *client, const char *name)
     }
     snprintf(text, sizeof(text), "%s - %s", name != NULL ? name : "app", address);
     parameters_set(&client->parameters, TRACKED_APPLICATION_NAME, text);
+}
+
+/* `name` is NULL before one is given. */
+static void set_application_name(struct client *client, const char *name)
+{
+    if (settings_current()->application_name_add_host)
+        set_application_name_with_host(client, name);
+    else if (name != NULL)
+        parameters_set(&client->parameters, TRACKED_APPLICATION_NAME, name);
 }
 
 static bool accept_option(void *argument, const char *name, const char *value,
@@ -88,12 +92,25 @@ static bool refuse_parameter(const struct client *client, const char *name, cons
     return false;
 }
 
+/* What is to be set in the session, or may be left out. */
+static bool take_session_parameter(struct client *client, const char *name, const char *value,
+                                   struct failure *ret_failure)
+{
+    int place = tracked_names_find(&client->clients->pools->tracked, name);
+    if (place == TRACKED_APPLICATION_NAME)
+        set_application_name(client, value);
+    else if (place >= 0)
+        parameters_set(&client->parameters, (unsigned) place, value);
+    else if (!text_list_contains(settings_current()->ignore_startup_parameters, name))
+        return refuse_parameter(client, name, value, ret_failure);
+    return true;
+}
+
 static bool take_parameter(struct startup *startup, const struct startup_parameter *parameter,
                            struct failure *ret_failure)
 {
     struct client *client = startup->client;
     const char *name = parameter->name, *value = parameter->value;
-    int place = tracked_names_find(&client->clients->pools->tracked, name);
 
     if (strcmp(name, "user") == 0) {
         startup->user = value;
@@ -107,12 +124,8 @@ static bool take_parameter(struct startup *startup, const struct startup_paramet
             return refuse_parameter(client, name, value, ret_failure);
     } else if (strncmp(name, "_pq_.", 5) == 0) {
         startup->unsupported_count++;
-    } else if (place == TRACKED_APPLICATION_NAME) {
-        set_application_name(client, value);
-    } else if (place >= 0) {
-        parameters_set(&client->parameters, (unsigned) place, value);
-    } else if (!text_list_contains(settings_current()->ignore_startup_parameters, name)) {
-        return refuse_parameter(client, name, value, ret_failure);
+    } else {
+        return take_session_parameter(client, name, value, ret_failure);
     }
     return true;
 }
@@ -351,11 +364,13 @@ static bool admit_user(struct client *client, struct failure *ret_failure)
 static bool needs_query(const struct client *client)
 {
     enum auth_type type = settings_current()->auth_type;
-    const struct secret *own = config_find_secret(config_current(), client->user_name);
-    return type != AUTH_TYPE_ANY && type != AUTH_TYPE_PAM && type != AUTH_TYPE_LDAP &&
-           client->database != NULL && auth_query_user(client->database) != NULL &&
-           !(client->console_role == CONSOLE_ADMIN && client_is_owner_of_process(client)) &&
-           (own == NULL || secret_is_empty(own));
+    const struct secret *own;
+    if (type == AUTH_TYPE_ANY || type == AUTH_TYPE_PAM || type == AUTH_TYPE_LDAP ||
+        client->database == NULL || auth_query_user(client->database) == NULL ||
+        (client->console_role == CONSOLE_ADMIN && client_is_owner_of_process(client)))
+        return false;
+    own = config_find_secret(config_current(), client->user_name);
+    return own == NULL || secret_is_empty(own);
 }
 
 static void go_on(struct client *client, struct failure *failure)

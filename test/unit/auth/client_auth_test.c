@@ -214,6 +214,37 @@ static void test_guesses_are_not_remembered(void **state UNUSED)
     assert_int_equal(scram_key_cache_derivations(cache), derivations + 20);
 }
 
+static void test_methods_that_ask_nothing(void **state UNUSED)
+{
+    static const struct {
+        enum auth_method method;
+        enum auth_verdict of_known, of_unknown;
+        const char *refusal;
+    } cases[] = {
+        {AUTH_ANY, AUTH_ACCEPTED, AUTH_ACCEPTED, ""},
+        {AUTH_TRUST, AUTH_ACCEPTED, AUTH_REFUSED, "\"trust\" authentication failed"},
+        {AUTH_PEER, AUTH_ACCEPTED, AUTH_REFUSED, "unix socket login rejected"},
+        {AUTH_CERT, AUTH_ACCEPTED, AUTH_REFUSED, "certificate authentication failed"},
+        {AUTH_PLAIN, AUTH_CONTINUE, AUTH_CONTINUE, ""},
+        {AUTH_MD5, AUTH_CONTINUE, AUTH_CONTINUE, ""},
+        {AUTH_SCRAM, AUTH_CONTINUE, AUTH_CONTINUE, ""},
+        {AUTH_PAM, AUTH_CONTINUE, AUTH_CONTINUE, ""},
+        {AUTH_LDAP, AUTH_CONTINUE, AUTH_CONTINUE, ""},
+    };
+
+    for (size_t i = 0; i < countof(cases); i++) {
+        failure = (struct failure){0};
+        assert_int_equal(client_auth_decide(cases[i].method, true, &failure), cases[i].of_known);
+        assert_string_equal(failure.message, "");
+        assert_int_equal(client_auth_decide(cases[i].method, false, &failure),
+                         cases[i].of_unknown);
+        assert_string_equal(failure.message, cases[i].refusal);
+    }
+    assert_string_equal(client_auth_problem(NULL), "no such user");
+    assert_null(client_auth_received(NULL));
+    assert_null(client_auth_learned_keys(NULL));
+}
+
 /* Or the time that it takes would tell who exists, and how his password is stored. */
 static void test_wrong_passwords_cost_the_same_for_everybody(void **state UNUSED)
 {
@@ -693,6 +724,7 @@ int main(void)
                                         tear_down),
         cmocka_unit_test_setup_teardown(test_destroy_of_nothing, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_plain_password_fits_every_secret, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_methods_that_ask_nothing, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_guesses_are_not_remembered, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_wrong_passwords_cost_the_same_for_everybody, set_up,
                                         tear_down),
