@@ -116,6 +116,9 @@ struct pool {
     bool welcome_known;
     struct buffer welcome;             /* untracked ParameterStatus messages of the first login */
     struct parameters welcome_values;  /* tracked ones */
+    /* What the last client was told, up to its cancel key: most clients of a pool say the same. */
+    struct buffer opening;             /* owns; empty: to be written anew */
+    struct parameters opening_values;  /* of the client that it was written for */
     bool retry_later;                  /* the last attempt failed: server_login_retry counts */
     bool last_attempt_failed;          /* ... for a reason that clients are told at once */
     bool attempt_wanted;               /* a client was refused: find out if the server is back */

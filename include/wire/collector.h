@@ -44,6 +44,9 @@ const uint8_t *collector_rest(struct collector *collector, size_t *ret_size);
 /* Drops `size` bytes of the rest. */
 void collector_skip(struct collector *collector, size_t size);
 
+/* Moves the first `size` bytes of the rest to a buffer of their own, for the caller to release. */
+struct buffer collector_take(struct collector *collector, size_t size) MUST_CHECK;
+
 /* Wipes and frees; usable afterwards. */
 void collector_release(struct collector *collector);
 

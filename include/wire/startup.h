@@ -78,8 +78,9 @@ struct startup_parameter {
 };
 
 struct startup_parameters {
-    struct startup_parameter *items; /* owns the array; the texts borrow the packet */
+    struct startup_parameter *items; /* owns, unless it is `few`; the texts borrow the packet */
     size_t count;
+    struct startup_parameter few[8];
 };
 
 /*

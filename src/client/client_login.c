@@ -167,10 +167,9 @@ static bool handle_startup_bytes(struct client *client)
     }
     login->stage = LOGIN_AUTHENTICATING;
     /* The login may be over when this returns, so the packet is taken out of its buffer first. */
-    char *copy = memory_copy_bytes(bytes, packet.size);
-    collector_skip(&login->incoming, packet.size);
-    client_handle_startup(client, (const uint8_t *) copy, &packet);
-    free(copy);
+    struct buffer taken = collector_take(&login->incoming, packet.size);
+    client_handle_startup(client, taken.data, &packet);
+    buffer_release(&taken);
     return client->state == CLIENT_LOGIN;
 }
 
@@ -449,14 +448,29 @@ static void write_console_parameters(struct buffer *out)
     message_write_parameter_status(out, "is_superuser", "on");
 }
 
-static void write_tracked_parameters(struct client *client, struct buffer *out)
+static void write_tracked_parameters(const struct client *client, struct buffer *out)
 {
     const struct tracked_names *tracked = &client->clients->pools->tracked;
-    if (client->console_role == CONSOLE_NONE)
-        parameters_fill(&client->parameters, &client->pool->welcome_values, tracked);
     for (unsigned i = 0; i < tracked->reported; i++)
         if (client->parameters.values[i] != NULL)
             message_write_parameter_status(out, tracked->names[i], client->parameters.values[i]);
+}
+
+/* AuthenticationOk and the parameters, of a client of a pool; written anew if they are not as before. */
+static const struct buffer *opening_for(struct client *client)
+{
+    const struct tracked_names *tracked = &client->clients->pools->tracked;
+    struct pool *pool = client->pool;
+    struct buffer *opening = &pool->opening;
+    parameters_fill(&client->parameters, &pool->welcome_values, tracked);
+    if (opening->size > 0 && parameters_same(&pool->opening_values, &client->parameters, tracked))
+        return opening;
+    parameters_copy(&pool->opening_values, &client->parameters, tracked);
+    opening->size = 0;
+    message_write_authentication(opening, 0, NULL, 0);
+    message_add_bytes(opening, pool->welcome.data, pool->welcome.size);
+    write_tracked_parameters(client, opening);
+    return opening;
 }
 
 /* Keys are random; two live clients never have the same. */
@@ -480,12 +494,14 @@ static void give_key(struct client *client)
 static void write_welcome(struct client *client, struct buffer *out)
 {
     const char *notice = settings_current()->login_notify_message;
-    message_write_authentication(out, 0, NULL, 0);
-    if (client->console_role != CONSOLE_NONE)
+    if (client->console_role == CONSOLE_NONE) {
+        const struct buffer *opening = opening_for(client);
+        message_add_bytes(out, opening->data, opening->size);
+    } else {
+        message_write_authentication(out, 0, NULL, 0);
         write_console_parameters(out);
-    else
-        message_add_bytes(out, client->pool->welcome.data, client->pool->welcome.size);
-    write_tracked_parameters(client, out);
+        write_tracked_parameters(client, out);
+    }
     message_write_backend_key(out, client->cancel_key, client->cancel_key_size);
     if (notice != NULL && notice[0] != '\0')
         notice_response_write(out, SQLSTATE_SUCCESS, notice, NULL);

@@ -444,7 +444,7 @@ void client_handle_startup(struct client *client, const uint8_t *packet,
                            const struct startup_packet *header)
 {
     struct startup startup = {.client = client};
-    struct startup_parameters parameters = {0};
+    struct startup_parameters parameters;
     struct failure failure = {0};
     bool good = startup_read_parameters(packet + 8, header->size - 8, &parameters, &failure) &&
                 take_parameters(&startup, &parameters, &failure) &&

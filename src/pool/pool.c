@@ -577,6 +577,7 @@ static void forget_welcome(struct pool *pool)
 {
     pool->welcome_known = false;
     buffer_release(&pool->welcome);
+    buffer_release(&pool->opening);
 }
 
 void pool_mark_close_needed(struct pool *pool, const char *reason)

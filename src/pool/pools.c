@@ -92,7 +92,9 @@ static void free_pool(struct deferred *deferred)
 {
     struct pool *pool = container_of(deferred, struct pool, deferred);
     parameters_release(&pool->welcome_values, &pool->pools->tracked);
+    parameters_release(&pool->opening_values, &pool->pools->tracked);
     buffer_release(&pool->welcome);
+    buffer_release(&pool->opening);
     host_list_release(&pool->hosts);
     forget_credentials(pool);
     free(pool);
@@ -155,6 +157,7 @@ static struct pool *create_pool(struct pools *pools, struct database *database,
     pool->key = *key;
     host_list_init(&pool->hosts, database->config->host, database->config->load_balance_disable);
     parameters_init(&pool->welcome_values, &pools->tracked);
+    parameters_init(&pool->opening_values, &pools->tracked);
     pool_stats_window_init(&pool->window, clock_now_us());
     pool_refresh(pool);
     HASH_ADD(hh, database->members, key, sizeof(pool->key), pool);

@@ -60,6 +60,20 @@ void collector_skip(struct collector *collector, size_t size)
     buffer_consume(&collector->bytes, size);
 }
 
+struct buffer collector_take(struct collector *collector, size_t size)
+{
+    struct buffer taken = {0};
+    drop_taken(collector);
+    if (size == collector->bytes.size) { /* nothing follows, as a rule */
+        taken = collector->bytes;
+        collector->bytes = (struct buffer){0};
+    } else {
+        buffer_append(&taken, collector->bytes.data, size);
+        buffer_consume(&collector->bytes, size);
+    }
+    return taken;
+}
+
 void collector_release(struct collector *collector)
 {
     buffer_wipe(&collector->bytes);

@@ -96,12 +96,22 @@ enum ssl_answer startup_read_ssl_answer(const uint8_t *bytes, size_t size)
     return bytes[0] == 'S' ? SSL_ANSWER_YES : SSL_ANSWER_NO;
 }
 
+static void grow(struct startup_parameters *parameters, size_t capacity)
+{
+    bool is_first = parameters->items == parameters->few;
+    parameters->items = memory_resize(is_first ? NULL : parameters->items,
+                                      capacity * sizeof(*parameters->items));
+    if (is_first)
+        memcpy(parameters->items, parameters->few, sizeof(parameters->few));
+}
+
 bool startup_read_parameters(const uint8_t *body, size_t size,
                              struct startup_parameters *ret_parameters, struct failure *ret_failure)
 {
     struct message_reader reader = message_reader_of(body, size);
-    size_t capacity = 0;
-    *ret_parameters = (struct startup_parameters){0};
+    size_t capacity = countof(ret_parameters->few);
+    ret_parameters->items = ret_parameters->few;
+    ret_parameters->count = 0;
     while (message_bytes_left(&reader) > 1 && *reader.position != 0) {
         struct startup_parameter item;
         item.name = message_read_text(&reader);
@@ -109,9 +119,8 @@ bool startup_read_parameters(const uint8_t *body, size_t size,
         if (reader.broken)
             break;
         if (ret_parameters->count == capacity) {
-            capacity = capacity == 0 ? 8 : capacity * 2;
-            ret_parameters->items =
-                memory_resize(ret_parameters->items, capacity * sizeof(*ret_parameters->items));
+            capacity *= 2;
+            grow(ret_parameters, capacity);
         }
         ret_parameters->items[ret_parameters->count++] = item;
     }
@@ -124,8 +133,10 @@ bool startup_read_parameters(const uint8_t *body, size_t size,
 
 void startup_parameters_release(struct startup_parameters *parameters)
 {
-    free(parameters->items);
-    *parameters = (struct startup_parameters){0};
+    if (parameters->items != parameters->few)
+        free(parameters->items);
+    parameters->items = NULL;
+    parameters->count = 0;
 }
 
 static bool is_blank(char c)

@@ -833,6 +833,35 @@ def test_welcome_shows_what_the_client_asked_for(pooler):
     assert client.parameters["TimeZone"] == "europe/paris"
 
 
+def test_each_welcome_is_that_of_its_client(start_pooler, fake_server):
+    """What one was told is not told to the next, be it like the one before or unlike; nor is it
+    what a server said before a RECONNECT."""
+    parameters = dict(PARAMETERS)
+
+    def script(side):
+        if side.log_in(parameters):
+            side.serve(lambda side, sql: answer(sql))
+    server = fake_server(script)
+    pooler = start_pooler(server=server, pool_mode="transaction")
+    plain = {**PARAMETERS}
+
+    def welcomed(**asked):
+        return pooler.client(**asked).parameters
+    assert welcomed() == plain
+    for name in ("a", "a", "b", "a"):
+        assert welcomed(application_name=name) == {**plain, "application_name": name}
+        assert welcomed() == plain
+        assert welcomed(timezone=name, application_name="x") == {
+            **plain, "TimeZone": name, "application_name": "x"}
+    assert welcomed(client_encoding="latin1") == {**plain, "client_encoding": "latin1"}
+    for change in {"server_version": "16.0 (new)"}, {"TimeZone": "UTC"}:
+        parameters.update(change)
+        plain.update(change)
+        assert welcomed() != plain
+        pooler.admin("RECONNECT")
+        assert welcomed() == plain
+
+
 @pytest.mark.pgweir_only("any bits")
 def test_cancel_key(pooler):
     """Eight random bytes, the first bit clear, as every driver expects."""

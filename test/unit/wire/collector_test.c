@@ -131,6 +131,28 @@ static void test_untyped_packets_are_read_from_the_rest(void **state UNUSED)
     collector_release(&collector);
 }
 
+static void test_packet_is_taken_out(void **state UNUSED)
+{
+    struct collector collector = {0};
+    size_t size;
+    collector_feed(&collector, "firstsecond", 11);
+    struct buffer first = collector_take(&collector, 5);
+    struct buffer second = collector_take(&collector, 6);
+    struct buffer nothing = collector_take(&collector, 0);
+    (void) collector_rest(&collector, &size);
+    assert_int_equal(size, 0);
+    collector_feed(&collector, "third", 5); /* does not touch what was taken */
+    collector_release(&collector);
+    assert_int_equal(first.size, 5);
+    assert_memory_equal(first.data, "first", 5);
+    assert_int_equal(second.size, 6);
+    assert_memory_equal(second.data, "second", 6);
+    assert_int_equal(nothing.size, 0);
+    buffer_release(&first);
+    buffer_release(&second);
+    buffer_release(&nothing);
+}
+
 static void test_released_collector_is_usable(void **state UNUSED)
 {
     struct collector collector = {0};
@@ -153,6 +175,7 @@ int main(void)
         cmocka_unit_test(test_body_lives_until_the_next_call),
         cmocka_unit_test(test_bad_lengths_are_told_from_the_header),
         cmocka_unit_test(test_untyped_packets_are_read_from_the_rest),
+        cmocka_unit_test(test_packet_is_taken_out),
         cmocka_unit_test(test_released_collector_is_usable),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -266,11 +266,15 @@ static void test_as_many_as_a_packet_can_hold(void **state UNUSED)
     struct failure failure;
     for (size_t i = 0; i < COUNT; i++)
         memcpy(body + 4 * i, "n\0v", 4);
-    assert_true(read_parameters(body, sizeof(body), &parameters, &failure));
-    assert_int_equal(parameters.count, COUNT);
-    for (size_t i = 0; i < COUNT; i++)
-        assert_string_equal(parameters.items[i].value, "v");
-    startup_parameters_release(&parameters);
+    for (size_t count = 1; count <= COUNT; count += count < 40 ? 1 : COUNT - 40) {
+        body[4 * count] = '\0';
+        assert_true(read_parameters(body, 4 * count + 1, &parameters, &failure));
+        assert_int_equal(parameters.count, count);
+        for (size_t i = 0; i < count; i++)
+            assert_string_equal(parameters.items[i].value, "v");
+        startup_parameters_release(&parameters);
+        body[4 * count] = 'n';
+    }
 }
 
 /* Whatever the cut, nothing behind it is read; AddressSanitizer looks. */
