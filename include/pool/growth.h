@@ -11,12 +11,6 @@
 /* Opens a connection if one is needed and allowed, or sets a time to look again. */
 void pool_grow(struct pool *pool);
 
-/* A server of the pool went idle or away: others that wait for a shared limit may try. */
-void pool_feed_hungry(struct pool *pool);
-
-/* Takes the pool off the hungry lists. */
-void pool_leave_hungry(struct pool *pool);
-
 /* The news of servers, for server_open(). In pool.c. */
 extern const struct server_ops pool_server_ops;
 

@@ -13,6 +13,7 @@
 #ifndef PGWEIR_POOL_POOL_H
 #define PGWEIR_POOL_POOL_H
 
+#include <assert.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -32,14 +33,26 @@
 
 struct pools;
 
+/* The pools that share a limit on server connections: those of a database entry, of a user. */
+enum budget_scope { BUDGET_DATABASE, BUDGET_USER, BUDGET_SCOPES };
+
+static_assert(BUDGET_SCOPES == SERVER_BUDGETS, "a server has a place in each");
+
+/* What such pools have together (shared_limits.h). */
+struct server_budget {
+    unsigned servers;       /* sockets of all pools, logins and cancels included */
+    unsigned close_needed;  /* those of them that are not to be used again */
+    struct server *offered; /* free ones, unused for longest first, where there is a limit */
+    struct pool *hungry;    /* pools that wait until there is room */
+};
+
 /* A database entry at run time. Made for each line of [databases], and from "*" on demand. */
 struct database {
     const char *name;                     /* owns a reference */
     const struct config_database *config; /* borrows the snapshot; owned if `automatic` */
     struct pools *pools;                  /* borrows: the owner */
     struct pool *members;                 /* hash by key */
-    struct pool *hungry;                  /* pools that wait for max_db_connections */
-    unsigned server_count;                /* sockets of all pools, logins and cancels included */
+    struct server_budget budget;          /* max_db_connections */
     unsigned client_count;                /* from the startup packet on */
     bool automatic;                       /* made from "*" */
     bool console;                         /* the pseudo-database */
@@ -53,8 +66,8 @@ struct user {
     const char *name;                 /* owns a reference */
     const struct config_user *config; /* borrows the snapshot; NULL without a [users] line */
     struct pool *members;             /* pools of this server-side user */
-    struct pool *hungry;              /* pools that wait for max_user_connections */
-    unsigned server_count, client_count;
+    struct server_budget budget;      /* max_user_connections */
+    unsigned client_count;
     struct secret received; /* owns; clear text that PAM or LDAP took from him last */
     UT_hash_handle hh;      /* member of pools->users */
 };
@@ -133,8 +146,8 @@ struct pool {
     struct deadline tend_later;
     struct pool *next, *prev;               /* member of pools->all */
     struct pool *user_next, *user_prev;     /* member of user->members */
-    struct pool *hungry_next, *hungry_prev; /* member of a hungry list */
-    struct pool **hungry_list;              /* which one; NULL if none */
+    struct pool *hungry_next, *hungry_prev; /* member of a budget's `hungry` */
+    struct server_budget *hungry_in;        /* borrows: whose; NULL if in none */
     struct deferred deferred;
     bool closing;
     UT_hash_handle hh; /* member of database->members */
@@ -173,6 +186,9 @@ void pool_give_back(struct pool *pool, struct server *server, bool settled, cons
 
 /* Closes a server in any state; it must not be linked. */
 void pool_close_server(struct pool *pool, struct server *server, const char *reason);
+
+/* The server is not used again: it is closed when it is given back. */
+void pool_retire_server(struct server *server);
 
 /* A cancel request for the server is on its way (+1) or has ended (-1). */
 void pool_hold_for_cancel(struct pool *pool, struct server *server, int change);

@@ -47,7 +47,7 @@ struct pools {
     unsigned pool_count;
     struct pool *console; /* of the pseudo-database; member of `all` */
     uint64_t last_id;     /* of clients and servers */
-    unsigned server_count;
+    unsigned server_count, close_needed_count;
     bool paused;
     enum shutdown_mode shutdown;
     struct drain *drains;

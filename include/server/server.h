@@ -48,6 +48,9 @@ const char *server_state_name(enum server_state state);
 /* A query of our own. */
 enum errand { ERRAND_NONE, ERRAND_CONNECT, ERRAND_RESET, ERRAND_CHECK, ERRAND_QUERY };
 
+/* Limits on servers that pools share; the pool's business (pool.h). */
+#define SERVER_BUDGETS 2
+
 struct server;
 struct server_login;
 struct server_statements;
@@ -99,6 +102,7 @@ struct server {
     struct pool *pool;                      /* borrows: the pool outlives its servers */
     struct waiter *promised_to;             /* borrows from the grant until the link, else NULL */
     struct server *next, *prev;             /* member of the pool's list of its state */
+    struct server *offered_next[SERVER_BUDGETS], *offered_prev[SERVER_BUDGETS]; /* of budgets */
     const char *database_name, *user_name;  /* own a reference each; for the log and SHOW */
     const char *host;                       /* owns a reference; as it was picked from the entry */
     uint64_t id;
@@ -118,7 +122,7 @@ struct server {
     struct buffer held; /* owns; the head of a message that was cut by a read */
     char transaction_status;   /* of the last ReadyForQuery: 'I', 'T', 'E' */
     bool ready;                /* idle outside a transaction, and silent since */
-    bool close_needed;         /* not to be used again */
+    bool close_needed;         /* not to be used again (pool_retire_server) */
     bool lifetime_is_over;
     unsigned cancels_in_flight;
 

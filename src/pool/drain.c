@@ -10,27 +10,12 @@
 
 #include "pool/pools.h"
 
-static bool any_close_needed(const struct pools *pools, const struct database *database)
-{
-    struct pool *pool;
-    DL_FOREACH(pools->all, pool) {
-        if (database != NULL && pool->database != database)
-            continue;
-        for (int state = 0; state < SERVER_CLOSED; state++) {
-            struct server *server;
-            DL_FOREACH(pool->servers[state], server)
-                if (server->close_needed)
-                    return true;
-        }
-    }
-    return false;
-}
-
 static bool is_complete(const struct pools *pools, const struct drain *drain)
 {
+    const struct server_budget *budget = drain->database != NULL ? &drain->database->budget : NULL;
     if (drain->kind == DRAIN_CLOSE_NEEDED)
-        return !any_close_needed(pools, drain->database);
-    return (drain->database != NULL ? drain->database->server_count : pools->server_count) == 0;
+        return (budget != NULL ? budget->close_needed : pools->close_needed_count) == 0;
+    return (budget != NULL ? budget->servers : pools->server_count) == 0;
 }
 
 static void end_drain(struct pools *pools, struct drain *drain, bool resumed)

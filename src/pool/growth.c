@@ -2,9 +2,7 @@
  * growth.c - when a pool opens another server connection.
  *
  * The order of the rules is PgBouncer's: one attempt at a time, not too soon after a failure, the
- * size of the pool with its reserve, then the limits that pools share. At a shared limit the idle
- * connection of another pool that is unused for longest is closed; if there is none, the pool stands
- * in the limit's queue of hungry pools until a connection becomes free.
+ * size of the pool with its reserve, then the limits that pools share (shared_limits.h).
  *
  * SPDX-License-Identifier: ISC
  */
@@ -12,13 +10,9 @@
 
 #include <string.h>
 
-#include <utlist.h>
-
 #include "base/log.h"
 #include "pool/pools.h"
-
-/* How soon a pool below its minimum asks a shared limit again; no waiter reminds it. */
-#define MINIMUM_RETRY_US (USEC_PER_SEC / 3)
+#include "pool/shared_limits.h"
 
 /* Servers that will be free soon without a new connection. */
 static unsigned expected_servers(const struct pool *pool)
@@ -41,9 +35,9 @@ static bool below_minimum(const struct pool *pool)
            !pool->key.for_auth_query;
 }
 
-static void look_again(struct pool *pool, usec_t setting_us, usec_t since_us)
+void pool_look_again(struct pool *pool, usec_t limit_us, usec_t since_us)
 {
-    deadline_set_since(pool->pools->loop, &pool->tend_later, setting_us, since_us);
+    deadline_set_since(pool->pools->loop, &pool->tend_later, limit_us, since_us);
 }
 
 static bool retry_is_due(struct pool *pool)
@@ -52,7 +46,7 @@ static bool retry_is_due(struct pool *pool)
     if (pool->last_attempt_us == 0 || retry_us == 0 ||
         clock_now_us() - pool->last_attempt_us >= retry_us)
         return true;
-    look_again(pool, retry_us, pool->last_attempt_us);
+    pool_look_again(pool, retry_us, pool->last_attempt_us);
     return false;
 }
 
@@ -64,7 +58,7 @@ static bool reserve_is_due(struct pool *pool)
         pool_server_count(pool) >= pool->limits.pool_size + pool->limits.reserve_size)
         return false;
     if (clock_now_us() - first->since_us < timeout_us) {
-        look_again(pool, timeout_us, first->since_us);
+        pool_look_again(pool, timeout_us, first->since_us);
         return false;
     }
     return true;
@@ -82,107 +76,6 @@ static void log_use_of_reserve(const struct pool *pool)
     if (pool->limits.pool_size > 0 && pool_server_count(pool) >= pool->limits.pool_size)
         log_warn(NULL, "taking connection from reserve_pool (database %s, user %s)",
                  pool->database->name, pool->user->name);
-}
-
-/* The idle server of `candidate` that is unused for longest, or `oldest` if that is older. */
-static struct server *older_idle(const struct pool *candidate, const struct pool *pool,
-                                 struct server *oldest)
-{
-    struct server *server;
-    if (candidate == pool)
-        return oldest;
-    DL_FOREACH(candidate->servers[SERVER_IDLE], server)
-        if (oldest == NULL || server->request_us < oldest->request_us)
-            oldest = server;
-    if (candidate->waiters == NULL)
-        DL_FOREACH(candidate->servers[SERVER_USED], server)
-            if (oldest == NULL || server->request_us < oldest->request_us)
-                oldest = server;
-    return oldest;
-}
-
-static bool evict(struct server *server)
-{
-    if (server == NULL)
-        return false;
-    pool_close_server(server->pool, server, "evicted");
-    return true;
-}
-
-static bool evict_from_database(struct pool *pool)
-{
-    struct server *oldest = NULL;
-    for (struct pool *other = pool->database->members; other != NULL; other = other->hh.next)
-        oldest = older_idle(other, pool, oldest);
-    return evict(oldest);
-}
-
-static bool evict_from_user(struct pool *pool)
-{
-    struct server *oldest = NULL;
-    struct pool *other;
-    DL_FOREACH2(pool->user->members, other, user_next)
-        oldest = older_idle(other, pool, oldest);
-    return evict(oldest);
-}
-
-static void wait_in(struct pool *pool, struct pool **hungry)
-{
-    if (pool->waiters == NULL) {
-        look_again(pool, MINIMUM_RETRY_US, clock_now_us());
-        return;
-    }
-    DL_APPEND2(*hungry, pool, hungry_prev, hungry_next);
-    pool->hungry_list = hungry;
-}
-
-void pool_leave_hungry(struct pool *pool)
-{
-    if (pool->hungry_list == NULL)
-        return;
-    DL_DELETE2(*pool->hungry_list, pool, hungry_prev, hungry_next);
-    pool->hungry_list = NULL;
-}
-
-static void feed(struct pool *hungry)
-{
-    if (hungry == NULL)
-        return;
-    pool_leave_hungry(hungry);
-    pool_tend(hungry);
-}
-
-void pool_feed_hungry(struct pool *pool)
-{
-    feed(pool->database->hungry);
-    feed(pool->user->hungry);
-}
-
-/* Brings the count below the limit, at the cost of others if need be. */
-static bool fits(struct pool *pool, const unsigned *count, unsigned limit,
-                 bool (*evict_one)(struct pool *pool))
-{
-    bool may_evict = pool->waiters != NULL;
-    while (limit > 0 && *count >= limit)
-        if (!may_evict || !evict_one(pool))
-            return false;
-    return true;
-}
-
-static bool shared_limits_allow(struct pool *pool)
-{
-    struct database *database = pool->database;
-    struct user *user = pool->user;
-    if (!fits(pool, &database->server_count, pool->limits.max_db_connections,
-              evict_from_database)) {
-        wait_in(pool, &database->hungry);
-        return false;
-    }
-    if (!fits(pool, &user->server_count, pool->limits.max_user_connections, evict_from_user)) {
-        wait_in(pool, &user->hungry);
-        return false;
-    }
-    return true;
 }
 
 static const struct secret *server_secret(const struct pool *pool)
@@ -260,10 +153,10 @@ static bool wants_server(struct pool *pool)
 
 void pool_grow(struct pool *pool)
 {
-    pool_leave_hungry(pool);
     while (pool->waiter_count > expected_servers(pool) && check_used_server(pool))
         ;
     if (!wants_server(pool)) {
+        pool_leave_hungry(pool);
         pool_feed_hungry(pool); /* if room was offered to us, it goes to the next one */
         return;
     }

@@ -18,6 +18,7 @@
 #include "pool/auth_query.h"
 #include "pool/growth.h"
 #include "pool/pools.h"
+#include "pool/shared_limits.h"
 
 static struct loop *loop_of(const struct pool *pool)
 {
@@ -31,6 +32,12 @@ static bool has_text(const char *text)
 
 /* ---- lists of servers by state ---- */
 
+/* Nobody uses it, and nobody would miss it. */
+static bool is_free(enum server_state state)
+{
+    return state == SERVER_IDLE || state == SERVER_USED;
+}
+
 static void list_server(struct pool *pool, struct server *server, enum server_state state)
 {
     server->state = state;
@@ -39,6 +46,10 @@ static void list_server(struct pool *pool, struct server *server, enum server_st
         DL_APPEND(pool->servers[state], server);
     else
         DL_PREPEND(pool->servers[state], server);
+    if (is_free(state))
+        budgets_offer(pool, server);
+    else
+        budgets_withdraw(server);
 }
 
 static void unlist_server(struct pool *pool, struct server *server)
@@ -55,9 +66,22 @@ static void move_server(struct pool *pool, struct server *server, enum server_st
 
 static void count_servers(struct pool *pool, int change)
 {
-    pool->database->server_count += (unsigned) change;
-    pool->user->server_count += (unsigned) change;
+    budgets_count(pool, change);
     pool->pools->server_count += (unsigned) change;
+}
+
+static void count_close_needed(struct pool *pool, int change)
+{
+    budgets_count_close_needed(pool, change);
+    pool->pools->close_needed_count += (unsigned) change;
+}
+
+void pool_retire_server(struct server *server)
+{
+    if (server->close_needed)
+        return;
+    server->close_needed = true;
+    count_close_needed(server->pool, 1);
 }
 
 void pool_add_server(struct pool *pool, struct server *server)
@@ -69,7 +93,10 @@ void pool_add_server(struct pool *pool, struct server *server)
 void pool_close_server(struct pool *pool, struct server *server, const char *reason)
 {
     unlist_server(pool, server);
+    budgets_withdraw(server);
     count_servers(pool, -1);
+    if (server->close_needed)
+        count_close_needed(pool, -1);
     server_close(server, reason);
     pools_check_drains(pool->pools);
     pool_feed_hungry(pool);
@@ -585,7 +612,7 @@ void pool_mark_close_needed(struct pool *pool, const char *reason)
     for (int state = 0; state < SERVER_CLOSED; state++) {
         struct server *server;
         DL_FOREACH(pool->servers[state], server)
-            server->close_needed = true;
+            pool_retire_server(server);
     }
     forget_welcome(pool);
     close_state(pool, SERVER_LOGIN, reason);

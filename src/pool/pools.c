@@ -20,7 +20,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "pool/auth_query.h"
-#include "pool/growth.h"
+#include "pool/shared_limits.h"
 
 /* Derived SCRAM keys that are kept: one for each user and direction that is in use. */
 #define KEY_CACHE_LIMIT 100000
@@ -215,7 +215,7 @@ static bool is_in_use(const struct database *database)
     for (const struct pool *pool = database->members; pool != NULL; pool = pool->hh.next)
         if (pool->waiters != NULL)
             return true;
-    return database->client_count > 0 || database->server_count > 0 || database->paused ||
+    return database->client_count > 0 || database->budget.servers > 0 || database->paused ||
            database->disabled;
 }
 
@@ -294,14 +294,11 @@ static void rebind_hosts(struct pool *pool)
 
 static void give_pool_to(struct pool *pool, struct user *user)
 {
-    unsigned servers = pool_server_count(pool);
     forget_credentials(pool);
-    pool_leave_hungry(pool);
     HASH_DELETE(hh, pool->database->members, pool);
     DL_DELETE2(pool->user->members, pool, user_prev, user_next);
-    pool->user->server_count -= servers;
-    pool->user = pool->key.user = user;
-    user->server_count += servers;
+    budgets_change_user(pool, user);
+    pool->key.user = user;
     HASH_ADD(hh, pool->database->members, key, sizeof(pool->key), pool);
     DL_APPEND2(user->members, pool, user_prev, user_next);
 }

@@ -93,7 +93,7 @@ static void let_server_go(struct cancel *cancel, bool delivered)
         return;
     /* Nobody can say when a request that is stuck will arrive: this server must not be used again. */
     if (!delivered)
-        server->close_needed = true;
+        pool_retire_server(server);
     pool_hold_for_cancel(cancel->pool, server, -1);
 }
 

@@ -170,6 +170,26 @@ def test_lowered_shared_limit(start_pooler):
     assert [row["user"] for row in pooler.show("SERVERS", database="p0")] == ["plainuser"]
 
 
+@pytest.mark.parametrize("round_robin", ["0", "1"])
+def test_eviction_takes_the_longest_unused(start_pooler, round_robin):
+    """Of all pools of the database, whatever the order in which each uses its own."""
+    pooler = start_pooler(pool_mode="transaction", server_round_robin=round_robin,
+                          databases={"p0": "max_db_connections=4"})
+    bobs = transactions(pooler, 2)
+    (other,) = transactions(pooler, 1, user="alice")
+    (third,) = transactions(pooler, 1, user="carol")
+    pids = {}
+    for name, client in (("bob1", bobs[0]), ("alice", other), ("bob2", bobs[1]), ("carol", third)):
+        pids[name] = client.value("SELECT pg_backend_pid()")
+        client.query("COMMIT")
+    for evicted, user in (("bob1", "plainuser"), ("alice", "md5user"), ("bob2", "scramuser")):
+        transactions(pooler, 1, user=user)
+        left = {row["remote_pid"] for row in pooler.show("SERVERS", database="p0")}
+        del pids[evicted]
+        assert left.issuperset(int(pid) for pid in pids.values())
+        assert len(left) == 4
+
+
 def test_min_pool_size_at_a_shared_limit(start_pooler):
     """Reached when there is room, although nobody waits."""
     pooler = start_pooler(

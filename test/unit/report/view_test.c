@@ -209,11 +209,11 @@ static int start(void **state UNUSED)
     full = (struct database){.name = "full",
                              .config = &full_entry,
                              .pools = &pools,
-                             .server_count = 4,
+                             .budget = {.servers = 4},
                              .client_count = 5,
                              .paused = true,
                              .disabled = true};
-    bob = (struct user){.name = "bob", .config = &line, .server_count = 1, .client_count = 2};
+    bob = (struct user){.name = "bob", .config = &line, .budget = {.servers = 1}, .client_count = 2};
     al = (struct user){.name = "al"};
     pool = (struct pool){.pools = &pools, .database = &full, .user = &bob};
     HASH_ADD_KEYPTR(hh, pools.databases, plain.name, strlen(plain.name), &plain);
