@@ -33,8 +33,8 @@
 
 struct pools;
 
-/* The pools that share a limit on server connections: those of a database entry, of a user. */
-enum budget_scope { BUDGET_DATABASE, BUDGET_USER, BUDGET_SCOPES };
+/* The pools that share a limit on server connections: those of a database entry, of a user, all. */
+enum budget_scope { BUDGET_DATABASE, BUDGET_USER, BUDGET_ALL, BUDGET_SCOPES };
 
 static_assert(BUDGET_SCOPES == SERVER_BUDGETS, "a server has a place in each");
 
@@ -44,6 +44,7 @@ struct server_budget {
     unsigned close_needed;  /* those of them that are not to be used again */
     struct server *offered; /* free ones, unused for longest first, where there is a limit */
     struct pool *hungry;    /* pools that wait until there is room */
+    unsigned promised;      /* room that was offered to pools which have not looked yet */
 };
 
 /* A database entry at run time. Made for each line of [databases], and from "*" on demand. */
@@ -78,7 +79,7 @@ struct pool_limits {
     unsigned pool_size;    /* 0: no limit */
     unsigned reserve_size; /* 0: none */
     unsigned min_size;
-    unsigned max_db_connections, max_user_connections; /* 0: no limit */
+    unsigned max_db_connections, max_user_connections, max_server_connections; /* 0: no limit */
     unsigned prepared_statements; /* on each server; 0: names of statements pass as they are */
     bool prepare_unnamed;
     usec_t server_lifetime_us;                         /* 0: use once */
@@ -144,10 +145,12 @@ struct pool {
 
     struct task tend;
     struct deadline tend_later;
+    bool demanding; /* servers are in use or waited for: it counts when a budget is shared out */
     struct pool *next, *prev;               /* member of pools->all */
     struct pool *user_next, *user_prev;     /* member of user->members */
     struct pool *hungry_next, *hungry_prev; /* member of a budget's `hungry` */
     struct server_budget *hungry_in;        /* borrows: whose; NULL if in none */
+    struct server_budget *promised_by;      /* borrows: has kept room for us; or NULL */
     struct deferred deferred;
     bool closing;
     UT_hash_handle hh; /* member of database->members */

@@ -47,7 +47,8 @@ struct pools {
     unsigned pool_count;
     struct pool *console; /* of the pseudo-database; member of `all` */
     uint64_t last_id;     /* of clients and servers */
-    unsigned server_count, close_needed_count;
+    struct server_budget budget; /* max_server_connections */
+    unsigned demanding_count;    /* pools that use servers or wait for them */
     bool paused;
     enum shutdown_mode shutdown;
     struct drain *drains;

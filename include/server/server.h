@@ -49,7 +49,7 @@ const char *server_state_name(enum server_state state);
 enum errand { ERRAND_NONE, ERRAND_CONNECT, ERRAND_RESET, ERRAND_CHECK, ERRAND_QUERY };
 
 /* Limits on servers that pools share; the pool's business (pool.h). */
-#define SERVER_BUDGETS 2
+#define SERVER_BUDGETS 3
 
 struct server;
 struct server_login;

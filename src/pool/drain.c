@@ -12,10 +12,9 @@
 
 static bool is_complete(const struct pools *pools, const struct drain *drain)
 {
-    const struct server_budget *budget = drain->database != NULL ? &drain->database->budget : NULL;
-    if (drain->kind == DRAIN_CLOSE_NEEDED)
-        return (budget != NULL ? budget->close_needed : pools->close_needed_count) == 0;
-    return (budget != NULL ? budget->servers : pools->server_count) == 0;
+    const struct server_budget *budget =
+        drain->database != NULL ? &drain->database->budget : &pools->budget;
+    return (drain->kind == DRAIN_PAUSE ? budget->servers : budget->close_needed) == 0;
 }
 
 static void end_drain(struct pools *pools, struct drain *drain, bool resumed)

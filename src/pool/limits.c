@@ -131,6 +131,7 @@ void pool_refresh(struct pool *pool)
         .min_size = database_min_pool_size(pool->database),
         .max_db_connections = database_max_connections(pool->database),
         .max_user_connections = user_max_connections(user),
+        .max_server_connections = not_negative(settings->max_server_connections),
         .server_lifetime_us = database_server_lifetime_us(pool->database),
         .query_timeout_us = user_time_us(user, own->query_timeout, settings->query_timeout),
         .idle_transaction_timeout_us = user_time_us(user, own->idle_transaction_timeout,

@@ -62,18 +62,7 @@ static void move_server(struct pool *pool, struct server *server, enum server_st
 {
     unlist_server(pool, server);
     list_server(pool, server, state);
-}
-
-static void count_servers(struct pool *pool, int change)
-{
-    budgets_count(pool, change);
-    pool->pools->server_count += (unsigned) change;
-}
-
-static void count_close_needed(struct pool *pool, int change)
-{
-    budgets_count_close_needed(pool, change);
-    pool->pools->close_needed_count += (unsigned) change;
+    budgets_note_demand(pool);
 }
 
 void pool_retire_server(struct server *server)
@@ -81,22 +70,23 @@ void pool_retire_server(struct server *server)
     if (server->close_needed)
         return;
     server->close_needed = true;
-    count_close_needed(server->pool, 1);
+    budgets_count_close_needed(server->pool, 1);
 }
 
 void pool_add_server(struct pool *pool, struct server *server)
 {
     list_server(pool, server, SERVER_LOGIN);
-    count_servers(pool, 1);
+    budgets_count(pool, 1);
 }
 
 void pool_close_server(struct pool *pool, struct server *server, const char *reason)
 {
     unlist_server(pool, server);
     budgets_withdraw(server);
-    count_servers(pool, -1);
+    budgets_count(pool, -1);
     if (server->close_needed)
-        count_close_needed(pool, -1);
+        budgets_count_close_needed(pool, -1);
+    budgets_note_demand(pool);
     server_close(server, reason);
     pools_check_drains(pool->pools);
     pool_feed_hungry(pool);
@@ -106,7 +96,7 @@ void pool_close_server(struct pool *pool, struct server *server, const char *rea
 void pool_count_cancel(struct pool *pool, int change)
 {
     pool->cancel_count += (unsigned) change;
-    count_servers(pool, change);
+    budgets_count(pool, change);
     if (change < 0) {
         pools_check_drains(pool->pools);
         pool_feed_hungry(pool);
@@ -190,6 +180,7 @@ void pool_wait(struct pool *pool, struct waiter *waiter, bool for_welcome, usec_
     waiter->queued = true;
     DL_APPEND(pool->waiters, waiter);
     pool->waiter_count++;
+    budgets_note_demand(pool);
     pool_tend(pool);
 }
 
@@ -197,6 +188,7 @@ static void leave_queue(struct pool *pool, struct waiter *waiter)
 {
     DL_DELETE(pool->waiters, waiter);
     pool->waiter_count--;
+    budgets_note_demand(pool);
     waiter->queued = false;
 }
 
@@ -318,7 +310,9 @@ static const char *reason_to_close(struct pool *pool, struct server *server)
         return "server lifetime over";
     if (server->close_needed)
         return "close_needed";
-    return pool_is_paused(pool) ? "pause mode" : NULL;
+    if (pool_is_paused(pool))
+        return "pause mode";
+    return shared_limits_demand(pool, server) ? "evicted" : NULL;
 }
 
 void pool_give_back(struct pool *pool, struct server *server, bool settled, const char *reason)
@@ -456,6 +450,7 @@ static void take_back_promise(struct pool *pool, struct server *server)
     waiter->queued = true;
     DL_PREPEND(pool->waiters, waiter);
     pool->waiter_count++;
+    budgets_note_demand(pool);
 }
 
 static void on_failed(struct server *server, const char *reason, const struct failure *failure)
@@ -559,8 +554,10 @@ void pool_renew_deadlines(struct pool *pool)
     for (int state = SERVER_IDLE; state < SERVER_CLOSED; state++) {
         struct server *server;
         DL_FOREACH(pool->servers[state], server) {
-            if (state == SERVER_IDLE || state == SERVER_USED)
+            if (is_free(state)) {
                 set_idle_deadline(server);
+                budgets_offer(pool, server); /* the limit may be new; their order is not exact then */
+            }
             server->lifetime_is_over = false;
             deadline_set_since(loop_of(pool), &server->lifetime, lifetime_us, server->connect_us);
         }

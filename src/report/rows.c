@@ -268,7 +268,7 @@ ROWS(lists)
         {"used_clients", report->clients->count - report->clients->logging_in_count},
         {"login_clients", report->clients->logging_in_count},
         {"free_servers", server_slab()->unused},
-        {"used_servers", report->pools->server_count},
+        {"used_servers", report->pools->budget.servers},
         {"dns_names", resolver_names(resolver)},
         {"dns_zones", 0},
         {"dns_queries", resolver_open_queries(resolver)},

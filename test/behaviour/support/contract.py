@@ -196,6 +196,7 @@ OWN_SETTINGS = [
     "max_prepared_statement_size",
     "prepare_unnamed",
     "prepared_statement_errors",
+    "max_server_connections",
     "server_protocol",
     "server_tls_negotiation",
     "track_startup_parameters",
