@@ -8,8 +8,14 @@
 
 #include "pool/pool.h"
 
-/* Opens a connection if one is needed and allowed, or sets a time to look again. */
+/* Opens the connections that are needed and allowed, or sets a time to look again. */
 void pool_grow(struct pool *pool);
+
+/* A login has succeeded or failed: sets how many may be under way at once from now on. */
+void pool_note_login(struct pool *pool, bool succeeded);
+
+/* A server is there that has logged in. */
+bool pool_has_connected_server(const struct pool *pool);
 
 /* The news of servers, for server_open(). In pool.c. */
 extern const struct server_ops pool_server_ops;

@@ -1,8 +1,10 @@
 /*
  * growth.c - when a pool opens another server connection.
  *
- * The order of the rules is PgBouncer's: one attempt at a time, not too soon after a failure, the
- * size of the pool with its reserve, then the limits that pools share (shared_limits.h).
+ * The order of the rules is PgBouncer's: not too many attempts at a time, not too soon after a
+ * failure, the size of the pool with its reserve, then the limits that pools share
+ * (shared_limits.h). A pool without servers makes one attempt; each success doubles the number of
+ * attempts that may be under way, a failure ends that.
  *
  * SPDX-License-Identifier: ISC
  */
@@ -13,6 +15,32 @@
 #include "base/log.h"
 #include "pool/pools.h"
 #include "pool/shared_limits.h"
+
+/* More logins at once would load PostgreSQL more than they help those who wait. */
+#define LOGINS_AT_ONCE_MAX 16
+
+bool pool_has_connected_server(const struct pool *pool)
+{
+    for (int state = 0; state < SERVER_CLOSED; state++)
+        if (state != SERVER_LOGIN && pool->server_counts[state] > 0)
+            return true;
+    return false;
+}
+
+void pool_note_login(struct pool *pool, bool succeeded)
+{
+    unsigned before = pool_has_connected_server(pool) ? pool->logins_at_once : 1;
+    pool->logins_at_once = !succeeded                       ? 1
+                           : before < LOGINS_AT_ONCE_MAX / 2 ? 2 * before
+                                                             : LOGINS_AT_ONCE_MAX;
+}
+
+static bool may_log_in(const struct pool *pool)
+{
+    unsigned under_way = pool->server_counts[SERVER_LOGIN];
+    return under_way == 0 ||
+           (under_way < pool->logins_at_once && pool_has_connected_server(pool));
+}
 
 /* Servers that will be free soon without a new connection. */
 static unsigned expected_servers(const struct pool *pool)
@@ -54,7 +82,7 @@ static bool reserve_is_due(struct pool *pool)
 {
     usec_t timeout_us = settings_current()->reserve_pool_timeout;
     const struct waiter *first = pool->waiters;
-    if (first == NULL || timeout_us == 0 || pool->limits.reserve_size == 0 ||
+    if (first == NULL || timeout_us == 0 || pool->server_counts[SERVER_LOGIN] > 0 ||
         pool_server_count(pool) >= pool->limits.pool_size + pool->limits.reserve_size)
         return false;
     if (clock_now_us() - first->since_us < timeout_us) {
@@ -144,9 +172,10 @@ static bool check_used_server(struct pool *pool)
 /* A connection is needed, and the pool's own rules allow it now. */
 static bool wants_server(struct pool *pool)
 {
-    bool needed = pool->waiter_count > expected_servers(pool) || pool->attempt_wanted ||
-                  below_minimum(pool);
-    if (!needed || pool->server_counts[SERVER_LOGIN] > 0)
+    unsigned under_way = pool->server_counts[SERVER_LOGIN];
+    bool needed = pool->waiter_count > expected_servers(pool) + under_way ||
+                  (pool->attempt_wanted && under_way == 0) || below_minimum(pool);
+    if (!needed || !may_log_in(pool))
         return false;
     return (!pool->retry_later || retry_is_due(pool)) && size_allows(pool);
 }
@@ -160,8 +189,8 @@ void pool_grow(struct pool *pool)
         pool_feed_hungry(pool); /* if room was offered to us, it goes to the next one */
         return;
     }
-    if (!shared_limits_allow(pool))
-        return;
-    log_use_of_reserve(pool);
-    launch(pool);
+    while (wants_server(pool) && shared_limits_allow(pool)) {
+        log_use_of_reserve(pool);
+        launch(pool);
+    }
 }

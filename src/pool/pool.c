@@ -111,17 +111,9 @@ bool pool_is_paused(const struct pool *pool)
     return pool->pools->paused || pool->database->paused;
 }
 
-static bool has_connected_server(const struct pool *pool)
-{
-    for (int state = 0; state < SERVER_CLOSED; state++)
-        if (state != SERVER_LOGIN && pool->server_counts[state] > 0)
-            return true;
-    return false;
-}
-
 bool pool_is_unreachable(const struct pool *pool)
 {
-    return pool->last_attempt_failed && !has_connected_server(pool);
+    return pool->last_attempt_failed && !pool_has_connected_server(pool);
 }
 
 /* The first idle server that may still be used; others are closed on the way. */
@@ -398,6 +390,8 @@ static void on_logged_in(struct server *server)
         keep_welcome(pool, server);
     server_finish_login(server);
     pool->last_attempt_failed = pool->retry_later = false;
+    pool->attempt_wanted = false;
+    pool_note_login(pool, true);
     wake_welcome_waiters(pool);
     free_or_close(pool, server);
     pool_tend(pool);
@@ -423,7 +417,8 @@ static void note_failed_login(struct pool *pool, const char *reason, const struc
 {
     host_list_failed(&pool->hosts);
     pool->retry_later = true;
-    if (pool->key.for_auth_query && !has_connected_server(pool))
+    pool_note_login(pool, false);
+    if (pool->key.for_auth_query && !pool_has_connected_server(pool))
         auth_query_use_old_answers(pool);
     if (is_not_yet(failure)) {
         pool->last_attempt_failed = false;
@@ -434,7 +429,7 @@ static void note_failed_login(struct pool *pool, const char *reason, const struc
     else
         failure_set(&pool->login_failure, "%s", reason);
     pool->last_attempt_failed = true;
-    if (failure->message[0] != '\0' && !has_connected_server(pool))
+    if (failure->message[0] != '\0' && !pool_has_connected_server(pool))
         fail_waiters(pool);
 }
 
