@@ -4,6 +4,11 @@
  * As in PgBouncer: `round-robin` takes the next element for each new connection, `disable` stays on
  * one until an attempt there has failed. Roles, lag and health come with high availability.
  *
+ * A host where an attempt has failed is left alone for a while; the others are tried meanwhile. The
+ * pause is counted from the beginning of the attempt, as server_login_retry is, and never shorter
+ * than said: up to a tenth (at most a third of a second, PgBouncer's own delay) is added at random,
+ * so that many poolers do not knock in the same moment.
+ *
  * SPDX-License-Identifier: ISC
  */
 #ifndef PGWEIR_HOSTS_HOST_LIST_H
@@ -12,23 +17,50 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* A zeroed struct is a list without hosts: the Unix socket directory of the settings. */
-struct host_list {
-    char **names; /* owns the array and the texts */
-    size_t count;
-    size_t turn;  /* the element for the next connection */
-    bool stay;    /* load_balance_hosts=disable */
+#include "base/clock.h"
+
+struct host {
+    char *name;         /* owns; NULL: the Unix socket directory of the settings */
+    unsigned failures;  /* since the last success, at most one for each pause; 0: it is fine */
+    usec_t failed_us;   /* when the last one was counted */
+    usec_t pause_since_us;
 };
 
-/* Splits the comma list `hosts` (NULL: no hosts). Elements are not trimmed. */
+/* A zeroed struct is a list without hosts. */
+struct host_list {
+    struct host *hosts; /* owns */
+    size_t count;
+    size_t turn; /* the element for the next connection */
+    bool stay;   /* load_balance_hosts=disable */
+};
+
+/* Splits the comma list `hosts` (NULL: the default Unix socket). Elements are not trimmed. */
 void host_list_init(struct host_list *list, const char *hosts, bool stay);
 void host_list_release(struct host_list *list);
 
-/* The host for a new connection, NULL for the default Unix socket. Borrows the list. */
-const char *host_list_pick(struct host_list *list);
+/*
+ * The host for a new connection, NULL for the default Unix socket; borrows the list. The first one
+ * in turn whose pause is over, if there is one.
+ */
+const char *host_list_pick(struct host_list *list, usec_t now_us, usec_t retry_us);
 
-/* The last pick did not lead to a login. */
-void host_list_failed(struct host_list *list);
+/* How long to wait until any host may be tried; false: one may now. `retry_us`: server_login_retry. */
+bool host_list_must_wait(const struct host_list *list, usec_t now_us, usec_t retry_us,
+                         usec_t *ret_pause_us, usec_t *ret_since_us);
+
+/*
+ * An attempt that began at `started_us` did not lead to a login. The pause of an only host is
+ * server_login_retry; of one among several it begins with a sixteenth of that and doubles. Returns
+ * true if there is another host that is not known to fail.
+ */
+bool host_list_failed(struct host_list *list, const char *name, usec_t started_us, usec_t now_us,
+                      usec_t retry_us);
+
+/* The attempt was refused for a reason that the other hosts have, too: all pause in full. */
+void host_list_refused(struct host_list *list, usec_t started_us, usec_t now_us, usec_t retry_us);
+
+/* A login has succeeded there. */
+void host_list_succeeded(struct host_list *list, const char *name);
 
 /* True for a Unix socket directory: it begins with '/' or '@'. */
 bool host_is_unix(const char *host);

@@ -133,12 +133,10 @@ struct pool {
     /* What the last client was told, up to its cancel key: most clients of a pool say the same. */
     struct buffer opening;             /* owns; empty: to be written anew */
     struct parameters opening_values;  /* of the client that it was written for */
-    bool retry_later;                  /* the last attempt failed: server_login_retry counts */
-    bool last_attempt_failed;          /* ... for a reason that clients are told at once */
+    bool last_attempt_failed;          /* for a reason that clients are told at once */
     bool attempt_wanted;               /* a client was refused: find out if the server is back */
     unsigned logins_at_once;           /* so many may be under way while others are connected */
     struct failure login_failure;      /* why; for waiters that failed and for the fast refusal */
-    usec_t last_attempt_us;
     usec_t last_lifetime_close_us;
 
     struct pool_stats stats;

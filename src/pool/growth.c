@@ -70,11 +70,11 @@ void pool_look_again(struct pool *pool, usec_t limit_us, usec_t since_us)
 
 static bool retry_is_due(struct pool *pool)
 {
-    usec_t retry_us = settings_current()->server_login_retry;
-    if (pool->last_attempt_us == 0 || retry_us == 0 ||
-        clock_now_us() - pool->last_attempt_us >= retry_us)
+    usec_t pause_us, since_us;
+    if (!host_list_must_wait(&pool->hosts, clock_now_us(), settings_current()->server_login_retry,
+                             &pause_us, &since_us))
         return true;
-    pool_look_again(pool, retry_us, pool->last_attempt_us);
+    pool_look_again(pool, pause_us, since_us);
     return false;
 }
 
@@ -126,7 +126,8 @@ static void launch(struct pool *pool)
 {
     const struct config_database *config = pool->database->config;
     const struct settings *settings = settings_current();
-    const char *host = host_list_pick(&pool->hosts);
+    const char *host =
+        host_list_pick(&pool->hosts, clock_now_us(), settings->server_login_retry);
     struct server_options options = {
         .id = pools_next_id(pool->pools),
         .resolver = pool->pools->resolver,
@@ -150,7 +151,6 @@ static void launch(struct pool *pool)
         .connect_timeout_us = settings->server_connect_timeout,
         .lifetime_us = pool->limits.server_lifetime_us,
     };
-    pool->last_attempt_us = clock_now_us();
     pool->attempt_wanted = false;
     pool_add_server(pool, server_open(pool->pools->loop, &pool_server_ops, pool, &options));
 }
@@ -177,7 +177,7 @@ static bool wants_server(struct pool *pool)
                   (pool->attempt_wanted && under_way == 0) || below_minimum(pool);
     if (!needed || !may_log_in(pool))
         return false;
-    return (!pool->retry_later || retry_is_due(pool)) && size_allows(pool);
+    return retry_is_due(pool) && size_allows(pool);
 }
 
 void pool_grow(struct pool *pool)

@@ -389,8 +389,8 @@ static void on_logged_in(struct server *server)
     if (!pool->welcome_known)
         keep_welcome(pool, server);
     server_finish_login(server);
-    pool->last_attempt_failed = pool->retry_later = false;
-    pool->attempt_wanted = false;
+    host_list_succeeded(&pool->hosts, server->host);
+    pool->last_attempt_failed = pool->attempt_wanted = false;
     pool_note_login(pool, true);
     wake_welcome_waiters(pool);
     free_or_close(pool, server);
@@ -413,10 +413,32 @@ static bool is_not_yet(const struct failure *failure)
     return strcmp(failure->sqlstate, "57P03") == 0;
 }
 
-static void note_failed_login(struct pool *pool, const char *reason, const struct failure *failure)
+/* It concerns the host alone: shutting down, full, or it did not answer as a server does. */
+static bool is_about_host(const struct failure *failure)
 {
-    host_list_failed(&pool->hosts);
-    pool->retry_later = true;
+    return failure->message[0] == '\0' || strncmp(failure->sqlstate, "57", 2) == 0 ||
+           strncmp(failure->sqlstate, "53", 2) == 0;
+}
+
+/* Returns true if there is another host, which may be better off. */
+static bool note_failed_host(struct pool *pool, const struct server *server,
+                             const struct failure *failure)
+{
+    usec_t retry_us = settings_current()->server_login_retry;
+    if (is_about_host(failure))
+        return host_list_failed(&pool->hosts, server->host, server->connect_us, clock_now_us(),
+                                retry_us);
+    host_list_refused(&pool->hosts, server->connect_us, clock_now_us(), retry_us);
+    return false;
+}
+
+static void note_failed_login(struct pool *pool, const struct server *server, const char *reason,
+                              const struct failure *failure)
+{
+    if (note_failed_host(pool, server, failure)) {
+        pool->last_attempt_failed = false;
+        return;
+    }
     pool_note_login(pool, false);
     if (pool->key.for_auth_query && !pool_has_connected_server(pool))
         auth_query_use_old_answers(pool);
@@ -458,7 +480,7 @@ static void on_failed(struct server *server, const char *reason, const struct fa
     take_back_promise(pool, server);
     pool_close_server(pool, server, reason);
     if (in_login)
-        note_failed_login(pool, reason, &kept);
+        note_failed_login(pool, server, reason, &kept);
 }
 
 static void idle_deadline_passed(struct pool *pool, struct server *server)

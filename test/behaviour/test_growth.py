@@ -7,6 +7,7 @@ import time
 
 from support import fake_server as fake
 from support import wire
+from support.fake_server import FakeServer
 from support.process import SLACK, wait_for
 
 
@@ -173,3 +174,76 @@ def test_reserve_is_opened_one_by_one(start_pooler, fake_server):
     waiting_clients(pooler, 6)
     pooler.wait_pool(sv_active=12, cl_waiting=2)
     assert logins.peak == 1
+
+
+# Hosts
+
+def test_dead_host_of_a_list_costs_no_pause(start_pooler, fake_server):
+    """The next one is tried at once, by round robin and by `disable`."""
+    server = fake_server()
+    for balance in ("round-robin", "disable"):
+        pooler = start_pooler(pool_mode="transaction", server_login_retry="30", databases={
+            "p0": "host=127.0.0.2,127.0.0.1 port=%d load_balance_hosts=%s"
+                  % (server.port, balance)})
+        clients = [pooler.client() for _ in range(4)]
+        for client in clients:
+            client.query("SELECT 1")
+        assert pooler.log().count("sbuf_connect failed") == 1, "the dead one is left alone"
+        pooler.stop()
+
+
+def test_failed_host_is_tried_again_soon(start_pooler, fake_server):
+    """After a sixteenth of server_login_retry, then twice as long, and so on."""
+    starting = FakeServer(refusing("57P03"), host="127.0.0.2")
+    with contextlib.closing(starting):
+        server = fake_server(refusing("57P03"), starting.port)
+        pooler = start_pooler(pool_mode="transaction", server_login_retry="4", databases={
+            "p0": "host=127.0.0.2,127.0.0.1 port=%d" % server.port})
+        client = pooler.wire()
+        client.startup("bob", "p0")
+        wait_for(lambda: len(server.sides) >= 3, "three attempts")
+        began = time.monotonic()
+        server.script = fake.serve_number
+        client.authenticate()
+        client.welcome()
+        assert time.monotonic() - began < 2.5 * SLACK
+        assert len(starting.sides) >= 2
+
+
+def refusing(sqlstate):
+    def refuse(side):
+        side.read_startup()
+        side.send_error("refused", sqlstate=sqlstate)
+    return refuse
+
+
+def test_all_hosts_are_asked_before_clients_are_refused(start_pooler, fake_server):
+    """One that is full or shutting down is no answer while another has not been asked."""
+    full = FakeServer(refusing("53300"), host="127.0.0.2")
+    with contextlib.closing(full):
+        server = fake_server(port=full.port)
+        pooler = start_pooler(pool_mode="transaction", server_login_retry="30", databases={
+            "p0": "host=127.0.0.2,127.0.0.1 port=%d" % server.port})
+        client = pooler.client()
+        assert client.value("SELECT 1") == "1"
+        assert len(full.sides) == 1
+        server.script = refusing("57P01")
+        pooler.admin("RECONNECT")
+        client.send_raw(wire.query("SELECT 1"))
+        client.expect_error("refused", sqlstate="57P01")
+
+
+def test_wrong_password_pauses_all_hosts(start_pooler, fake_server):
+    """It is no better elsewhere: server_login_retry counts."""
+    other = FakeServer(refusing("28P01"), host="127.0.0.2")
+    with contextlib.closing(other):
+        server = fake_server(refusing("28P01"), other.port)
+        pooler = start_pooler(pool_mode="transaction", server_login_retry="0.5", databases={
+            "p0": "host=127.0.0.2,127.0.0.1 port=%d" % server.port})
+        for _ in range(3):
+            client = pooler.wire()
+            client.startup("bob", "p0")
+            client.expect_error("refused", sqlstate="28P01")
+        assert len(server.sides) + len(other.sides) == 3
+        times = sorted(side.ended for side in server.sides + other.sides)
+        assert min(b - a for a, b in zip(times, times[1:])) > 0.4

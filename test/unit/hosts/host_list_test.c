@@ -18,36 +18,118 @@
 
 #include "base/compiler.h"
 
+#define RETRY_US (16 * USEC_PER_SEC)
+
+static usec_t now_us = 1000 * USEC_PER_SEC; /* of the test */
+
 static void assert_picks(struct host_list *list, const char *expected)
 {
-    const char *picked = host_list_pick(list);
+    const char *picked = host_list_pick(list, now_us, RETRY_US);
     assert_non_null(picked);
     assert_string_equal(picked, expected);
+}
+
+static bool fails(struct host_list *list, const char *name)
+{
+    return host_list_failed(list, name, now_us, now_us, RETRY_US);
+}
+
+/* The wait is of `pause_us`, with up to a tenth or a third of a second more by chance. */
+static void assert_waits(const struct host_list *list, usec_t pause_us)
+{
+    usec_t got_us, since_us, most_us = pause_us / 10;
+    assert_true(host_list_must_wait(list, now_us, RETRY_US, &got_us, &since_us));
+    assert_int_equal(got_us, pause_us);
+    assert_in_range(since_us, now_us,
+                    now_us + (most_us < USEC_PER_SEC / 3 ? most_us : USEC_PER_SEC / 3));
+    assert_true(host_list_must_wait(list, since_us + pause_us - 1, RETRY_US, &got_us, &since_us));
+    assert_false(host_list_must_wait(list, since_us + pause_us, RETRY_US, &got_us, &since_us));
+}
+
+static void assert_need_not_wait(const struct host_list *list)
+{
+    usec_t pause_us, since_us;
+    assert_false(host_list_must_wait(list, now_us, RETRY_US, &pause_us, &since_us));
 }
 
 static void test_no_hosts(void **state UNUSED)
 {
     struct host_list list, zeroed = {0};
-    host_list_init(&list, NULL, false);
-    assert_null(host_list_pick(&list));
-    host_list_failed(&list);
-    assert_null(host_list_pick(&list));
-    host_list_release(&list);
-    host_list_init(&list, NULL, true);
-    host_list_failed(&list);
-    assert_null(host_list_pick(&list));
-    host_list_release(&list);
-    assert_null(host_list_pick(&zeroed));
+    for (int stay = 0; stay < 2; stay++) {
+        host_list_init(&list, NULL, stay);
+        assert_null(host_list_pick(&list, now_us, RETRY_US));
+        assert_need_not_wait(&list);
+        assert_false(fails(&list, "/tmp"));
+        assert_waits(&list, RETRY_US);
+        assert_null(host_list_pick(&list, now_us, RETRY_US));
+        host_list_release(&list);
+    }
+    assert_null(host_list_pick(&zeroed, now_us, RETRY_US));
+    assert_need_not_wait(&zeroed);
+    assert_false(fails(&zeroed, "a"));
+    host_list_succeeded(&zeroed, "a");
     host_list_release(&zeroed);
 }
 
+/* As in PgBouncer: the whole pause from the first failure on. */
 static void test_one_host(void **state UNUSED)
 {
     struct host_list list;
     host_list_init(&list, "10.0.0.1", false);
     assert_picks(&list, "10.0.0.1");
-    host_list_failed(&list);
+    assert_need_not_wait(&list);
+    for (int i = 0; i < 3; i++) {
+        assert_false(fails(&list, "10.0.0.1"));
+        assert_waits(&list, RETRY_US);
+        now_us += 2 * RETRY_US;
+    }
+    assert_false(fails(&list, "10.0.0.1"));
+    host_list_succeeded(&list, "10.0.0.1");
+    assert_need_not_wait(&list);
     assert_picks(&list, "10.0.0.1");
+    host_list_release(&list);
+}
+
+/* Counted from the beginning of the attempt; attempts of the same outage count once. */
+static void test_pause_begins_with_the_attempt(void **state UNUSED)
+{
+    struct host_list list;
+    usec_t pause_us, since_us, again_us;
+    host_list_init(&list, "a", false);
+    host_list_failed(&list, "a", now_us - 5 * USEC_PER_SEC, now_us, RETRY_US);
+    assert_true(host_list_must_wait(&list, now_us, RETRY_US, &pause_us, &since_us));
+    assert_in_range(since_us, now_us - 5 * USEC_PER_SEC, now_us - 4 * USEC_PER_SEC);
+    host_list_failed(&list, "a", now_us - USEC_PER_SEC, now_us + 1, RETRY_US);
+    assert_true(host_list_must_wait(&list, now_us, RETRY_US, &pause_us, &again_us));
+    assert_int_equal(again_us, since_us);
+    host_list_release(&list);
+}
+
+static void test_chance_is_real(void **state UNUSED)
+{
+    struct host_list list;
+    usec_t pause_us, since_us, least_us = UINT64_MAX, most_us = 0;
+    for (int i = 0; i < 100; i++) {
+        host_list_init(&list, "a", false);
+        fails(&list, "a");
+        assert_true(host_list_must_wait(&list, now_us, RETRY_US, &pause_us, &since_us));
+        least_us = since_us < least_us ? since_us : least_us;
+        most_us = since_us > most_us ? since_us : most_us;
+        host_list_release(&list);
+    }
+    assert_true(most_us - least_us > USEC_PER_SEC / 10);
+}
+
+static void test_no_pause(void **state UNUSED)
+{
+    struct host_list list;
+    usec_t pause_us, since_us;
+    host_list_init(&list, "a,b", false);
+    for (int i = 0; i < 3; i++) {
+        host_list_failed(&list, "a", now_us, now_us, 0);
+        host_list_failed(&list, "b", now_us, now_us, 0);
+        assert_false(host_list_must_wait(&list, now_us, 0, &pause_us, &since_us));
+    }
     host_list_release(&list);
 }
 
@@ -63,16 +145,72 @@ static void test_each_in_turn(void **state UNUSED)
     host_list_release(&list);
 }
 
-/* The next connection goes to the next host anyway; a failure skips none. */
-static void test_failure_in_turn_skips_nobody(void **state UNUSED)
+/* The others go on at once; the pause doubles up to server_login_retry. */
+static void test_failed_host_is_skipped(void **state UNUSED)
+{
+    struct host_list list;
+    usec_t pause_us = RETRY_US / 16;
+    host_list_init(&list, "a,b,c", false);
+    for (int i = 0; i < 8; i++) {
+        assert_true(fails(&list, "b"));
+        assert_need_not_wait(&list);
+        for (int round = 0; round < 3; round++) {
+            assert_picks(&list, "a");
+            assert_picks(&list, "c");
+        }
+        now_us += pause_us + pause_us / 10;
+        assert_picks(&list, "a");
+        assert_picks(&list, "b");
+        assert_picks(&list, "c");
+        pause_us = pause_us < RETRY_US ? 2 * pause_us : RETRY_US;
+    }
+    host_list_succeeded(&list, "b");
+    assert_picks(&list, "a");
+    assert_picks(&list, "b");
+    host_list_release(&list);
+}
+
+static void test_all_have_failed(void **state UNUSED)
+{
+    struct host_list list;
+    host_list_init(&list, "a,b,a", false);
+    assert_true(fails(&list, "b"));
+    assert_false(fails(&list, "a"));
+    assert_waits(&list, RETRY_US / 16);
+    now_us += RETRY_US / 8;
+    assert_need_not_wait(&list);
+    assert_false(fails(&list, "a"));
+    assert_picks(&list, "b");
+    assert_false(fails(&list, "b"));
+    assert_waits(&list, RETRY_US / 8);
+    host_list_release(&list);
+}
+
+static void test_short_pauses(void **state UNUSED)
+{
+    struct host_list list;
+    usec_t pause_us, since_us;
+    host_list_init(&list, "a,b", false);
+    fails(&list, "a");
+    fails(&list, "b");
+    assert_true(host_list_must_wait(&list, now_us, USEC_PER_SEC / 2, &pause_us, &since_us));
+    assert_int_equal(pause_us, USEC_PER_SEC / 10);
+    assert_true(host_list_must_wait(&list, now_us, USEC_PER_SEC / 50, &pause_us, &since_us));
+    assert_int_equal(pause_us, USEC_PER_SEC / 50);
+    host_list_release(&list);
+}
+
+/* A wrong password is wrong everywhere. */
+static void test_refusal_is_of_all(void **state UNUSED)
 {
     struct host_list list;
     host_list_init(&list, "a,b", false);
-    assert_picks(&list, "a");
-    host_list_failed(&list);
+    host_list_refused(&list, now_us, now_us, RETRY_US);
+    assert_waits(&list, RETRY_US);
+    host_list_succeeded(&list, "b");
+    assert_need_not_wait(&list);
     assert_picks(&list, "b");
-    host_list_failed(&list);
-    assert_picks(&list, "a");
+    assert_picks(&list, "b");
     host_list_release(&list);
 }
 
@@ -82,11 +220,15 @@ static void test_stays_until_a_failure(void **state UNUSED)
     host_list_init(&list, "a,b,c", true);
     assert_picks(&list, "a");
     assert_picks(&list, "a");
-    host_list_failed(&list);
+    assert_true(fails(&list, "a"));
     assert_picks(&list, "b");
     assert_picks(&list, "b");
-    host_list_failed(&list);
-    host_list_failed(&list);
+    now_us += RETRY_US;
+    assert_picks(&list, "b");
+    assert_true(fails(&list, "b"));
+    assert_picks(&list, "c");
+    assert_false(fails(&list, "c"));
+    now_us += RETRY_US;
     assert_picks(&list, "a");
     host_list_release(&list);
 }
@@ -139,7 +281,13 @@ int main(void)
         cmocka_unit_test(test_no_hosts),
         cmocka_unit_test(test_one_host),
         cmocka_unit_test(test_each_in_turn),
-        cmocka_unit_test(test_failure_in_turn_skips_nobody),
+        cmocka_unit_test(test_pause_begins_with_the_attempt),
+        cmocka_unit_test(test_chance_is_real),
+        cmocka_unit_test(test_no_pause),
+        cmocka_unit_test(test_failed_host_is_skipped),
+        cmocka_unit_test(test_all_have_failed),
+        cmocka_unit_test(test_short_pauses),
+        cmocka_unit_test(test_refusal_is_of_all),
         cmocka_unit_test(test_stays_until_a_failure),
         cmocka_unit_test(test_elements_are_not_trimmed),
         cmocka_unit_test(test_list_owns_its_texts),
