@@ -79,6 +79,7 @@ struct pool_limits {
     unsigned pool_size;    /* 0: no limit */
     unsigned reserve_size; /* 0: none */
     unsigned min_size;
+    unsigned max_waiting; /* clients in the queue; 0: no limit */
     unsigned max_db_connections, max_user_connections, max_server_connections; /* 0: no limit */
     unsigned prepared_statements; /* on each server; 0: names of statements pass as they are */
     bool prepare_unnamed;
@@ -172,6 +173,9 @@ enum take_result { TAKE_SERVER, TAKE_WAIT, TAKE_REFUSED };
  */
 enum take_result pool_take(struct pool *pool, struct server **ret_server,
                            struct failure *ret_failure) MUST_CHECK;
+
+/* max_waiting_clients is reached: nobody may queue. `ret_failure` says so. */
+bool pool_queue_is_full(const struct pool *pool, struct failure *ret_failure);
 
 /* Queues for a server, or for the welcome. The waiter's task is posted when the wait is over. */
 void pool_wait(struct pool *pool, struct waiter *waiter, bool for_welcome, usec_t since_us);

@@ -17,6 +17,10 @@
 #define SQLSTATE_PROTOCOL_VIOLATION "08P01" /* PgBouncer's code for nearly everything */
 #define SQLSTATE_CONFIG_FILE_ERROR  "F0000"
 #define SQLSTATE_SUCCESS            "00000"
+#define SQLSTATE_TOO_MANY           "53300" /* too_many_connections */
+
+/* PgBouncer cuts its own texts at this length, and scripts compare whole texts. */
+#define OWN_TEXT_MAX 127
 
 /* Why something failed, as a peer may be told. A zeroed struct means no failure. */
 struct failure {

@@ -217,13 +217,10 @@ static void close_with(struct client *client, const char *reason, const struct b
     clients->ops->gone(clients);
 }
 
-/* PgBouncer cuts its own texts at this length, and scripts compare whole texts. */
-#define MESSAGE_CUT 127
-
 void client_close(struct client *client, const char *reason, const char *message)
 {
     struct buffer goodbye = {0};
-    char text[MESSAGE_CUT + 1];
+    char text[OWN_TEXT_MAX + 1];
     if (client->state == CLIENT_CLOSED)
         return;
     if (message != NULL) {

@@ -382,6 +382,7 @@ void client_authenticated(struct client *client)
 {
     struct database *database = client->database;
     struct pools *pools = client->clients->pools;
+    struct failure failure;
     char text[128];
 
     if (client->console_role != CONSOLE_NONE) {
@@ -410,6 +411,10 @@ void client_authenticated(struct client *client)
     join_pool(client, pools_get_pool(pools, database, client->user));
     if (client->pool->welcome_known) {
         client_welcome(client);
+        return;
+    }
+    if (pool_queue_is_full(client->pool, &failure)) {
+        client_close_with_failure(client, &failure);
         return;
     }
     client->login->stage = LOGIN_WELCOME;

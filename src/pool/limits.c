@@ -129,6 +129,7 @@ void pool_refresh(struct pool *pool)
         .reserve_size = not_negative(narrowest(own->reserve_pool_size, entry->reserve_pool_size,
                                                settings->reserve_pool_size)),
         .min_size = database_min_pool_size(pool->database),
+        .max_waiting = not_negative(settings->max_waiting_clients),
         .max_db_connections = database_max_connections(pool->database),
         .max_user_connections = user_max_connections(user),
         .max_server_connections = not_negative(settings->max_server_connections),

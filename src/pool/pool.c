@@ -139,6 +139,15 @@ static void lend(struct pool *pool, struct server *server)
     move_server(pool, server, SERVER_ACTIVE);
 }
 
+bool pool_queue_is_full(const struct pool *pool, struct failure *ret_failure)
+{
+    if (pool->limits.max_waiting == 0 || pool->waiter_count < pool->limits.max_waiting)
+        return false;
+    failure_set(ret_failure, "too many clients wait for a server (max_waiting_clients)");
+    strcpy(ret_failure->sqlstate, SQLSTATE_TOO_MANY);
+    return true;
+}
+
 enum take_result pool_take(struct pool *pool, struct server **ret_server,
                            struct failure *ret_failure)
 {
@@ -147,7 +156,7 @@ enum take_result pool_take(struct pool *pool, struct server **ret_server,
         return TAKE_REFUSED;
     }
     if (pool_is_paused(pool))
-        return TAKE_WAIT;
+        return pool_queue_is_full(pool, ret_failure) ? TAKE_REFUSED : TAKE_WAIT;
     *ret_server = pool->waiters == NULL ? usable_idle_server(pool) : NULL;
     if (*ret_server != NULL) {
         lend(pool, *ret_server);
@@ -157,11 +166,12 @@ enum take_result pool_take(struct pool *pool, struct server **ret_server,
         failure_set(ret_failure,
                     "server login has been failing, cached error: %.99s (server_login_retry)",
                     pool->login_failure.message);
+        ret_failure->message[OWN_TEXT_MAX] = '\0';
         pool->attempt_wanted = true;
         pool_tend(pool);
         return TAKE_REFUSED;
     }
-    return TAKE_WAIT;
+    return pool_queue_is_full(pool, ret_failure) ? TAKE_REFUSED : TAKE_WAIT;
 }
 
 void pool_wait(struct pool *pool, struct waiter *waiter, bool for_welcome, usec_t since_us)

@@ -203,6 +203,8 @@ void session_synced(struct session *session)
     loop_post(loop_of(session), &session->client->task);
 }
 
+static void fail(struct session *session, const struct failure *failure);
+
 bool session_obtain_server(struct session *session)
 {
     struct client *client = session->client;
@@ -213,7 +215,7 @@ bool session_obtain_server(struct session *session)
     case TAKE_SERVER:
         return link_server(session, server);
     case TAKE_REFUSED:
-        session_close(session, failure.message, failure.message);
+        fail(session, &failure);
         return false;
     case TAKE_WAIT:
         break;
@@ -329,6 +331,14 @@ static void release_session(struct session *session)
     buffer_release(&session->stash);
     buffer_release(&session->held);
     slab_give_back(&sessions, session);
+}
+
+/* There is no server for the client, which holds none. */
+static void fail(struct session *session, const struct failure *failure)
+{
+    struct client *client = session->client;
+    release_session(session);
+    client_close_with_failure(client, failure);
 }
 
 static const char *unsettled_reason(const struct server *server)
@@ -473,8 +483,7 @@ static void on_waited(struct client *client)
     client->waiter.server = NULL;
     if (client->waiter.failed) {
         struct failure failure = client->pool->login_failure;
-        release_session(session);
-        client_close_with_failure(client, &failure);
+        fail(session, &failure);
         return;
     }
     client->pool->stats.wait_us += clock_now_us() - client->waiter.since_us;

@@ -277,6 +277,58 @@ def test_query_wait_notify(start_pooler):
     assert client.result().value == "1"
 
 
+TOO_MANY_WAIT = "too many clients wait for a server (max_waiting_clients)"
+
+
+def test_max_waiting_clients(start_pooler):
+    """As many wait; the next one is refused at once, and others take his place later."""
+    pooler = start_pooler(pool_mode="transaction", default_pool_size="1", max_waiting_clients="2")
+    (holder,) = transactions(pooler, 1)
+    waiting = [waiter(pooler, waiting=number) for number in (1, 2)]
+    refused = pooler.client()
+    refused.send_raw(wire.query("SELECT 1"))
+    refused.expect_error(TOO_MANY_WAIT, sqlstate="53300")
+    assert "pooler error: " + TOO_MANY_WAIT in pooler.log()
+    assert "closing because: " + TOO_MANY_WAIT in pooler.log()
+    pooler.wait_pool(cl_waiting=2, cl_active=1)
+    waiting.pop().close()
+    pooler.wait_pool(cl_waiting=1)
+    waiting.append(waiter(pooler, waiting=2))
+    transactions(pooler, 1, "p1")
+    transactions(pooler, 1, user="alice")
+    holder.query("COMMIT")
+    for client in waiting:
+        assert client.result().value == "1"
+
+
+def test_max_waiting_clients_at_the_first_login(start_pooler, pg):
+    """Who waits for the first server of a pool stands in the same queue."""
+    pooler = start_pooler(max_waiting_clients="1")
+    pg.stop()
+    login_waiter(pooler, "p0", "bob")
+    refused = pooler.wire()
+    refused.startup("bob", "p0")
+    refused.expect_error(TOO_MANY_WAIT, sqlstate="53300")
+    pooler.wait_pool(cl_waiting=1)
+    login_waiter(pooler, "p0", "alice")
+
+
+def test_max_waiting_clients_during_pause(start_pooler):
+    pooler = start_pooler(pool_mode="transaction", max_waiting_clients="1")
+    clients = [pooler.client() for _ in range(3)]
+    clients[0].query("SELECT 1")
+    pooler.admin("PAUSE")
+    clients[0].send_raw(wire.query("SELECT 1"))
+    pooler.wait_pool(cl_waiting=1)
+    clients[1].send_raw(wire.query("SELECT 1"))
+    clients[1].expect_error(TOO_MANY_WAIT, sqlstate="53300")
+    pooler.admin("SET max_waiting_clients = 2")
+    clients[2].send_raw(wire.query("SELECT 1"))
+    pooler.wait_pool(cl_waiting=2)
+    pooler.admin("RESUME")
+    assert clients[0].result().value == clients[2].result().value == "1"
+
+
 def test_client_login_timeout(start_pooler):
     pooler = start_pooler(client_login_timeout="0.3", auth_type="md5")
     silent = pooler.wire(pooler.socket_dir)

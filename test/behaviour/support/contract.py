@@ -197,6 +197,7 @@ OWN_SETTINGS = [
     "prepare_unnamed",
     "prepared_statement_errors",
     "max_server_connections",
+    "max_waiting_clients",
     "server_protocol",
     "server_tls_negotiation",
     "track_startup_parameters",
