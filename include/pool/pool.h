@@ -145,6 +145,7 @@ struct pool {
 
     struct task tend;
     struct deadline tend_later;
+    struct deadline idle; /* without clients and servers */
     bool demanding; /* servers are in use or waited for: it counts when a budget is shared out */
     struct pool *next, *prev;               /* member of pools->all */
     struct pool *user_next, *user_prev;     /* member of user->members */

@@ -95,6 +95,9 @@ void database_ensure_standing_pool(struct database *database);
 /* Without clients an automatic entry is dropped when autodb_idle_timeout has passed, from now on. */
 void database_begin_idle(struct database *database);
 
+/* Without clients and servers a pool is dropped when pool_idle_timeout has passed, from now on. */
+void pool_begin_idle(struct pool *pool);
+
 /* Exactly this entry, or one made from "*" (if `create`); NULL if there is none. */
 struct database *pools_find_database(struct pools *pools, const char *name, bool create);
 

@@ -87,6 +87,7 @@ void pool_close_server(struct pool *pool, struct server *server, const char *rea
     if (server->close_needed)
         budgets_count_close_needed(pool, -1);
     budgets_note_demand(pool);
+    pool_begin_idle(pool);
     server_close(server, reason);
     pools_check_drains(pool->pools);
     pool_feed_hungry(pool);
@@ -98,6 +99,7 @@ void pool_count_cancel(struct pool *pool, int change)
     pool->cancel_count += (unsigned) change;
     budgets_count(pool, change);
     if (change < 0) {
+        pool_begin_idle(pool);
         pools_check_drains(pool->pools);
         pool_feed_hungry(pool);
         pool_tend(pool);
@@ -622,6 +624,7 @@ void pool_remove_client(struct pool *pool, struct pool_client *client)
 {
     DL_DELETE(pool->clients, client);
     pool->client_count--;
+    pool_begin_idle(pool);
 }
 
 static void forget_welcome(struct pool *pool)

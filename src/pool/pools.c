@@ -107,6 +107,7 @@ static void drop_pool(struct pool *pool)
     pool->closing = true;
     loop_cancel(pools->loop, &pool->tend);
     deadline_clear(&pool->tend_later);
+    deadline_clear(&pool->idle);
     pool_leave_hungry(pool);
     HASH_DELETE(hh, pool->database->members, pool);
     DL_DELETE(pools->all, pool);
@@ -125,6 +126,38 @@ void pools_drop_database_pools(struct pools *pools UNUSED, struct database *data
         if (pool->client_count == 0 && pool_server_count(pool) == 0)
             drop_pool(pool);
     }
+}
+
+/* Forced users' pools with a minimum stand without clients. */
+static bool is_standing(const struct pool *pool)
+{
+    return pool->database->console ||
+           (pool->database->config->user != NULL && pool->limits.min_size > 0);
+}
+
+static bool is_unused(const struct pool *pool)
+{
+    return pool->client_count == 0 && pool_server_count(pool) == 0 && !is_standing(pool);
+}
+
+static void on_pool_idle(struct deadline *deadline)
+{
+    struct pool *pool = container_of(deadline, struct pool, idle);
+    if (!is_unused(pool))
+        return; /* begins anew when that ends */
+    if (pool->waiters != NULL || pool->cancels_queued > 0) {
+        pool_begin_idle(pool);
+        return;
+    }
+    log_info(NULL, "dropping pool %s/%s: pool_idle_timeout", pool->database->name,
+             pool->user->name);
+    drop_pool(pool);
+}
+
+void pool_begin_idle(struct pool *pool)
+{
+    if (is_unused(pool))
+        deadline_set(pool->pools->loop, &pool->idle, settings_current()->pool_idle_timeout);
 }
 
 static struct pool_key key_of(struct user *user, bool for_auth_query)
@@ -158,12 +191,14 @@ static struct pool *create_pool(struct pools *pools, struct database *database,
     host_list_init(&pool->hosts, database->config->host, database->config->load_balance_disable);
     parameters_init(&pool->welcome_values, &pools->tracked);
     parameters_init(&pool->opening_values, &pools->tracked);
+    pool->idle.passed = on_pool_idle;
     pool_stats_window_init(&pool->window, clock_now_us());
     pool_refresh(pool);
     HASH_ADD(hh, database->members, key, sizeof(pool->key), pool);
     DL_APPEND(pools->all, pool);
     DL_APPEND2(user->members, pool, user_prev, user_next);
     pools->pool_count++;
+    pool_begin_idle(pool);
     return pool;
 }
 
@@ -411,6 +446,8 @@ void pools_refresh(struct pools *pools)
     DL_FOREACH(pools->all, pool) {
         pool_refresh(pool);
         pool_renew_deadlines(pool);
+        if (deadline_duration_us(&pool->idle) != settings_current()->pool_idle_timeout)
+            pool_begin_idle(pool);
         pool_tend(pool);
     }
 }

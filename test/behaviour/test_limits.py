@@ -438,6 +438,75 @@ def test_server_idle_timeout(start_pooler):
     assert client.value("SELECT 2") == "2"
 
 
+def pools_of(pooler):
+    return [(row["database"], row["user"]) for row in pooler.show("POOLS", user="bob")]
+
+
+def test_pool_idle_timeout(start_pooler):
+    """The pool goes with its statistics; not while it has clients or servers."""
+    pooler = start_pooler(pool_mode="transaction", pool_idle_timeout="0.3",
+                          server_idle_timeout="0.2", databases={
+                              "p0": "", "p1": "", "p2": "", "p3": "user=bob min_pool_size=1"})
+    held, _ = pooler.client("p1"), pooler.value("SELECT 1")
+    holder = pooler.client("p2")
+    holder.query("BEGIN")
+    assert ("p0", "bob") in pools_of(pooler)
+    wait_for(lambda: ("p0", "bob") not in pools_of(pooler), "the pool is dropped")
+    pooler.wait_pool("p1", sv_idle=0)
+    time.sleep(0.5)
+    assert sorted(pools_of(pooler)) == [("p1", "bob"), ("p2", "bob"), ("p3", "bob")]
+    assert pooler.stats("p1")["total_xact_count"] == 0 and not pooler.stats("p0")
+    assert held.value("SELECT 1") == "1" and pooler.value("SELECT 1") == 1
+    held.close()
+    holder.close()
+    wait_for(lambda: pools_of(pooler) == [("p3", "bob")], "all are dropped")
+    assert pooler.value("SELECT 1", dbname="p1") == 1
+
+
+def test_pool_idle_timeout_zero_is_never(start_pooler):
+    pooler = start_pooler(server_idle_timeout="0.1")
+    pooler.value("SELECT 1")
+    pooler.wait_pool(sv_idle=0)
+    time.sleep(0.3)
+    assert pools_of(pooler) == [("p0", "bob")]
+    pooler.admin("SET pool_idle_timeout = '0.2'")
+    began = time.monotonic()
+    while pools_of(pooler):
+        pooler.admin("SET verbose = 0")  # nothing changes, and nothing begins anew
+        assert time.monotonic() - began < 5
+    pooler.admin("SET pool_idle_timeout = 0")
+
+
+@pytest.mark.parametrize("where", ["setting", "database"])
+def test_lifetimes_end_one_by_one(start_pooler, where):
+    """Servers that began together do not end together: one in each lifetime / pool_size."""
+    arguments = {"setting": {"server_lifetime": "1", "databases": {"p0": "pool_size=5"}},
+                 "database": {"databases": {"p0": "pool_size=5 server_lifetime=1"}}}
+    pooler = start_pooler(pool_mode="transaction", **arguments[where])
+    for client in transactions(pooler, 5):
+        client.query("COMMIT")
+    pooler.wait_pool(sv_idle=5)
+    left, seen = 5, {}
+    while left > 0:
+        left = pooler.pool()["sv_idle"]
+        seen.setdefault(left, time.monotonic())
+    assert sorted(seen) == [0, 1, 2, 3, 4, 5], "two have ended at once"
+    ends = [seen[left] for left in (4, 3, 2, 1, 0)]
+    assert ends[-1] - ends[0] >= 0.75, "0.2 s between one and the next"
+
+
+def test_lifetimes_of_busy_servers_end_one_by_one(start_pooler):
+    """The same when they are over while the servers are in use."""
+    pooler = start_pooler(pool_mode="transaction", server_lifetime="0.5", default_pool_size="2",
+                          databases={"p0": "pool_size=4"})
+    clients = transactions(pooler, 4)
+    time.sleep(0.7)
+    for client in clients:
+        client.query("COMMIT")
+    assert pooler.servers() >= 3
+    pooler.wait_pool(sv_idle=0)
+
+
 def test_server_lifetime(start_pooler):
     pooler = start_pooler(pool_mode="transaction", server_lifetime="0.5", default_pool_size="1")
     client = pooler.client()
