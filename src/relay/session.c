@@ -284,16 +284,17 @@ void session_begin_query(struct session *session)
     server->query_start_us = client->query_start_us != 0 ? client->query_start_us : clock_now_us();
     client->query_start_us = server->query_start_us;
     pool->stats.queries++;
-    if (server->transaction_start_us == 0) {
-        server->transaction_start_us = server->query_start_us;
-        pool->stats.transactions++;
-        if (pool->limits.transaction_timeout_us != 0)
-            deadline_set_since(loop_of(session), &server->transaction_limit,
-                               pool->limits.transaction_timeout_us, server->transaction_start_us);
-    }
+    /* First, as of two limits that are due at once it is the query's that is told. */
     if (pool->limits.query_timeout_us != 0 || deadline_is_set(&server->deadline))
         deadline_set_since(loop_of(session), &server->deadline, pool->limits.query_timeout_us,
                            server->query_start_us);
+    if (server->transaction_start_us != 0)
+        return;
+    server->transaction_start_us = server->query_start_us;
+    pool->stats.transactions++;
+    if (pool->limits.transaction_timeout_us != 0)
+        deadline_set_since(loop_of(session), &server->transaction_limit,
+                           pool->limits.transaction_timeout_us, server->transaction_start_us);
 }
 
 void session_end_query(struct session *session, char transaction_status)

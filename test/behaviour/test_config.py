@@ -709,6 +709,15 @@ def test_automatic_databases_expire(start_pooler):
     assert pooler.value("SELECT 1", dbname="gone") == 1
 
 
+def test_automatic_databases_for_ever(start_pooler):
+    pooler = start_pooler(databases={"*": "dbname=p0"}, autodb_idle_timeout="0",
+                          server_idle_timeout="0.1")
+    pooler.value("SELECT 1", dbname="kept")
+    wait_for(lambda: not pooler.show("SERVERS"), "nobody uses it")
+    time.sleep(0.4)
+    assert pooler.show("DATABASES", name="kept")
+
+
 @pytest.mark.parametrize("hold,release", [("PAUSE", "RESUME"), ("DISABLE", "ENABLE")])
 def test_automatic_database_is_kept_while_it_is_held(start_pooler, hold, release):
     pooler = start_pooler(databases={"*": ""}, autodb_idle_timeout="0.5",

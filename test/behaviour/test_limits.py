@@ -86,6 +86,17 @@ def test_reserve_pool(start_pooler, where):
     assert "taking connection from reserve_pool" in pooler.log()
 
 
+def test_reserve_of_the_user_beats_that_of_the_database(start_pooler):
+    pooler = start_pooler(pool_mode="transaction", default_pool_size="1", reserve_pool_size="3",
+                          reserve_pool_timeout="0.1", users={"bob": "reserve_pool_size=0"},
+                          databases={"p0": "reserve_pool_size=1"})
+    transactions(pooler, 1)
+    transactions(pooler, 2, user="alice")
+    waiter(pooler, user="alice").expect_silence(0.4)
+    waiter(pooler).expect_silence(0.1)
+    assert (pooler.servers(), pooler.servers("p0", "alice")) == (1, 2)
+
+
 def test_reserve_pool_timeout_zero_means_no_reserve(start_pooler):
     pooler = start_pooler(pool_mode="transaction", default_pool_size="1", reserve_pool_size="1",
                           reserve_pool_timeout="0")
@@ -121,8 +132,12 @@ def test_min_pool_size_after_kill(start_pooler):
     pooler.wait_pool(sv_idle=2)
 
 
-def test_max_db_connections(start_pooler):
-    pooler = start_pooler(pool_mode="transaction", databases={"p0": "max_db_connections=2"})
+@pytest.mark.parametrize("where", ["setting", "database"])
+def test_max_db_connections(start_pooler, where):
+    arguments = {"setting": {"max_db_connections": "2"},
+                 "database": {"databases": {"p0": "max_db_connections=2"},
+                              "max_db_connections": "1"}}
+    pooler = start_pooler(pool_mode="transaction", **arguments[where])
     transactions(pooler, 1, user="bob")
     (second,) = transactions(pooler, 1, user="alice")
     third = login_waiter(pooler, "p0", "carol")
@@ -134,8 +149,12 @@ def test_max_db_connections(start_pooler):
     assert pooler.show("DATABASES", name="p0")[0]["current_connections"] == 2
 
 
-def test_max_user_connections(start_pooler):
-    pooler = start_pooler(pool_mode="transaction", users={"bob": "max_user_connections=2"})
+@pytest.mark.parametrize("where", ["setting", "user"])
+def test_max_user_connections(start_pooler, where):
+    arguments = {"setting": {"max_user_connections": "2"},
+                 "user": {"users": {"bob": "max_user_connections=2"},
+                          "max_user_connections": "1"}}
+    pooler = start_pooler(pool_mode="transaction", **arguments[where])
     transactions(pooler, 1, "p0")
     (second,) = transactions(pooler, 1, "p1")
     third = login_waiter(pooler, "p2", "bob")
@@ -218,6 +237,15 @@ def test_max_client_conn(start_pooler):
     assert pooler.client().value("SELECT 1") == "1"
 
 
+def test_lowered_limit_of_clients_closes_nobody(start_pooler):
+    pooler = start_pooler(max_client_conn="5")
+    clients = [pooler.client() for _ in range(4)]
+    for setting in ("max_client_conn", "max_db_client_connections", "max_user_client_connections"):
+        pooler.admin("SET %s = 1" % setting)
+    for client in clients:
+        assert client.value("SELECT 1") == "1"
+
+
 @pytest.mark.parametrize("where", ["setting", "user"])
 def test_max_user_client_connections(start_pooler, where):
     arguments = {"setting": {"max_user_client_connections": "1"},
@@ -275,6 +303,31 @@ def test_query_wait_notify(start_pooler):
     client.expect_silence(1.2)
     holder.query("COMMIT")
     assert client.result().value == "1"
+
+
+def test_query_wait_notify_once_for_each_wait(start_pooler):
+    pooler = start_pooler(pool_mode="transaction", default_pool_size="1", query_wait_notify="1")
+    (holder,) = transactions(pooler, 1)
+    client = pooler.client()
+    for _ in range(2):
+        client.send_raw(wire.query("SELECT 1"))
+        assert wire.parse_fields(client.expect("N").body)["M"].endswith("being queued")
+        holder.query("COMMIT")
+        result = client.result()
+        assert result.value == "1" and not result.notices
+        holder.query("BEGIN")
+
+
+def test_query_wait_notify_zero_is_never(start_pooler):
+    pooler = start_pooler(pool_mode="transaction", default_pool_size="1", query_wait_notify="0")
+    transactions(pooler, 1)
+    waiter(pooler).expect_silence(1.2)
+
+
+def test_no_notice_during_the_login(start_pooler, pg):
+    pg.stop()
+    pooler = start_pooler(query_wait_notify="1")
+    login_waiter(pooler, "p0", "bob").expect_silence(1.3)
 
 
 TOO_MANY_WAIT = "too many clients wait for a server (max_waiting_clients)"
@@ -391,6 +444,51 @@ def test_query_timeout(start_pooler, where):
     pooler.wait_log("closing because: query timeout")
 
 
+def test_query_timeout_is_not_of_transactions(start_pooler):
+    """Between the statements of a transaction it does not count."""
+    pooler = start_pooler(pool_mode="transaction", query_timeout="0.4")
+    (client,) = transactions(pooler, 1)
+    for _ in range(3):
+        time.sleep(0.25)
+        client.query("SELECT pg_sleep(0.05)")
+    client.query("COMMIT")
+
+
+def test_query_timeout_of_a_user_is_not_of_waiting(start_pooler):
+    """The queue knows the global one only."""
+    pooler = start_pooler(pool_mode="transaction", default_pool_size="1",
+                          users={"bob": "query_timeout=1"})
+    transactions(pooler, 1)
+    waiter(pooler).expect_silence(1.3)
+
+
+def test_limits_of_the_right_user(start_pooler):
+    """Those of servers are the server-side user's, those of clients the login user's."""
+    pooler = start_pooler(
+        pool_mode="session", databases={"p0": "user=carol"}, query_wait_timeout="30",
+        users={"carol": "query_timeout=1 pool_size=1 pool_mode=transaction query_wait_timeout=30",
+               "bob": "client_idle_timeout=1 query_wait_timeout=2 query_timeout=30 pool_size=9"})
+    idle, running, waiting, alices = (pooler.client(user=user)
+                                      for user in ("bob", "bob", "bob", "alice"))
+    running.query("BEGIN")
+    began = time.monotonic()
+    for client in (waiting, alices):
+        client.send_raw(wire.query("SELECT 1"))
+    idle.expect_error("client_idle_timeout")
+    waiting.expect_error("query_wait_timeout")
+    assert time.monotonic() - began >= 1.9 and not alices.has_data()
+    running.send_raw(wire.query("SELECT pg_sleep(20)"))
+    running.expect_error("query timeout")
+
+
+def test_query_goes_before_transaction(start_pooler):
+    """Both are due at once: the client is told of the query."""
+    pooler = start_pooler(pool_mode="transaction", query_timeout="0.4", transaction_timeout="0.4")
+    client = pooler.client()
+    client.send_raw(wire.query("SELECT pg_sleep(20)"))
+    client.expect_error("query timeout")
+
+
 @pytest.mark.parametrize("where", ["setting", "user"])
 def test_idle_transaction_timeout(start_pooler, where):
     arguments = {"setting": {"idle_transaction_timeout": "0.4"},
@@ -401,6 +499,14 @@ def test_idle_transaction_timeout(start_pooler, where):
     client.query("BEGIN")
     client.expect_error("idle transaction timeout")
     assert idle.value("SELECT 1") == "1"
+
+
+def test_idle_transaction_timeout_of_a_failed_transaction(start_pooler):
+    pooler = start_pooler(pool_mode="transaction", idle_transaction_timeout="0.4")
+    (client,) = transactions(pooler, 1)
+    client.send_raw(wire.query("SELECT 1/0"))
+    assert client.result().status == "E"
+    client.expect_error("idle transaction timeout")
 
 
 def test_idle_transaction_timeout_spares_long_queries(start_pooler):
@@ -427,6 +533,27 @@ def test_transaction_timeout(start_pooler, where):
         fresh.query("SELECT pg_sleep(0.1)")
 
 
+@pytest.mark.parametrize("busy", [False, True], ids=["idle", "busy"])
+def test_transaction_timeout_counts_from_the_first_query(start_pooler, busy):
+    """However often the client says something; and the next transaction begins anew."""
+    pooler = start_pooler(pool_mode="transaction", transaction_timeout="0.6")
+    client = pooler.client()
+    for _ in range(2):
+        time.sleep(0.35)
+        client.query("BEGIN; SELECT pg_sleep(0.2)")
+        client.query("COMMIT")
+    began = time.monotonic()
+    client.query("BEGIN")
+    if busy:
+        client.send_raw(wire.query("SELECT pg_sleep(20)"))
+    else:
+        time.sleep(0.4)
+        client.query("SELECT 1")
+    client.expect_error("transaction timeout")
+    assert 0.55 <= time.monotonic() - began
+    pooler.wait_log("closing because: transaction timeout", 2)
+
+
 # Time limits of servers
 
 def test_server_idle_timeout(start_pooler):
@@ -436,6 +563,31 @@ def test_server_idle_timeout(start_pooler):
     pooler.wait_pool(sv_idle=0)
     assert "closing because: server idle timeout" in pooler.log()
     assert client.value("SELECT 2") == "2"
+
+
+def test_server_idle_timeout_keeps_the_minimum(start_pooler):
+    pooler = start_pooler(pool_mode="transaction", server_idle_timeout="0.3", min_pool_size="2")
+    clients = transactions(pooler, 4)
+    for client in clients:
+        client.query("COMMIT")
+    pooler.wait_pool(sv_idle=2)
+    time.sleep(0.7)
+    assert pooler.servers() == 2
+
+
+def test_server_check_delay(start_pooler):
+    """A server that was idle for longer is set aside, and checked before it is used again."""
+    pooler = start_pooler(pool_mode="transaction", server_check_delay="0.2",
+                          server_check_query="SELECT 'checked'", log_disconnections="1")
+    client = pooler.client()
+    first = client.value("SELECT pg_backend_pid()")
+    pooler.wait_pool(sv_used=1, sv_idle=0)
+    assert client.value("SELECT pg_backend_pid()") == first
+    pooler.wait_pool(sv_used=1, sv_idle=0)
+    pooler.admin("SET server_check_query = ''")
+    assert client.value("SELECT pg_backend_pid()") == first
+    time.sleep(0.5)
+    pooler.wait_pool(sv_used=0, sv_idle=1)
 
 
 def pools_of(pooler):
