@@ -124,6 +124,7 @@ struct server {
     bool ready;                /* idle outside a transaction, and silent since */
     bool close_needed;         /* not to be used again (pool_retire_server) */
     bool lifetime_is_over;
+    bool was_linked;           /* a client has had it */
     unsigned cancels_in_flight;
 
     struct server_statements *statements; /* owns; NULL before the first prepared statement */

@@ -488,10 +488,12 @@ static void on_failed(struct server *server, const char *reason, const struct fa
     struct failure kept = *failure; /* `reason` may point into it */
     if (reason == failure->message)
         reason = kept.message;
-    bool in_login = server->state == SERVER_LOGIN;
+    /* One that dies before its first client has it would be replaced at once, again and again. */
+    bool stillborn = server->state == SERVER_LOGIN ||
+                     (server->promised_to != NULL && !server->was_linked);
     take_back_promise(pool, server);
     pool_close_server(pool, server, reason);
-    if (in_login)
+    if (stillborn)
         note_failed_login(pool, server, reason, &kept);
 }
 

@@ -425,6 +425,7 @@ void server_link(struct server *server, struct session *session,
 {
     server->session = session;
     server->link_ops = link_ops;
+    server->was_linked = true;
     deadline_clear(&server->deadline);
 }
 

@@ -656,6 +656,37 @@ def test_fast_refusal_names_no_host(start_pooler, pg, fake_server):
     assert int(client.result().value) >= 3
 
 
+def test_reset_right_after_the_login(start_pooler, fake_server):
+    """Many wait, and each new server dies before anybody has it: that is paced, too."""
+    def script(side):
+        if not side.log_in():
+            return
+        if side.number == 1:
+            side.serve(lambda side, sql: answer(1, "T" if sql == "BEGIN" else "I"))
+        elif side.number < 200:
+            side.reset()
+        else:
+            serve_number(side)
+    server = fake_server(script)
+    pooler = start_pooler(server=server, databases={"p0": ""}, pool_mode="transaction",
+                          server_login_retry="0.2", query_wait_timeout="60")
+    holder = pooler.client()
+    holder.query("BEGIN")
+    clients = [pooler.client() for _ in range(40)]
+    for client in clients:
+        client.send_raw(wire.query("SELECT 1"))
+    time.sleep(1)
+    attempts = len(server.sides)
+    told = [client for client in clients if client.has_data()]
+    assert attempts <= len(told) + 60, (attempts, len(told))
+    for client in told:
+        refused(client)
+    holder.query("COMMIT")
+    for client in clients:
+        if client not in told:
+            client.result()
+
+
 # BS15
 
 def test_role_that_is_missing_for_a_while(start_pooler, pg):
