@@ -136,7 +136,8 @@ static bool has_better_right(const struct pool *waiting, const struct pool *pool
                              const struct server *server)
 {
     unsigned theirs = pool_server_count(waiting), ours = pool_server_count(pool);
-    if (compare_with_share(waiting) >= 0 || compare_with_share(pool) <= 0)
+    if (waiting->waiters == NULL || compare_with_share(waiting) >= 0 ||
+        compare_with_share(pool) <= 0)
         return false;
     return ours >= theirs + 2 ||
            (theirs == 0 && clock_now_us() - server->connect_us >= TURN_US);
