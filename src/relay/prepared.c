@@ -22,7 +22,7 @@
 #define SQLSTATE_OUT_OF_MEMORY       "53200"
 #define SQLSTATE_TOO_LARGE           "54000"
 
-/* A name that no statement has: what uses it fails, whatever state the server is in. */
+/* A name that no statement has, unless somebody takes pains. */
 static const char no_statement[] = "pgweir: none";
 
 /* One message of the client, with what its head says. */
@@ -200,7 +200,9 @@ static enum message_fate fail(const struct message *message, const char *sqlstat
     size_t mark = message_begin(&bind, 'B');
     message_add_text(&bind, "");
     message_add_text(&bind, no_statement);
-    for (int i = 0; i < 3; i++)
+    /* It fails even if there is such a statement: two formats for no parameter. */
+    message_add_int16(&bind, 2);
+    for (int i = 0; i < 4; i++)
         message_add_int16(&bind, 0);
     message_end(&bind, mark);
     bool sent = stream_insert(message->stream, bind.data, bind.size);

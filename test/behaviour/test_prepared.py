@@ -548,6 +548,15 @@ def test_too_large_is_known_from_the_head(narrow):
     assert works(client)
 
 
+def test_a_statement_by_the_name_of_our_own_error(narrow):
+    """What is sent to the server to make it fail must fail, whatever somebody has prepared there."""
+    one, two = narrow.client(), narrow.client()
+    one.query('PREPARE "pgweir: none" AS SELECT 1')
+    two.send_raw(wire.parse(BIG, "big") + wire.sync())
+    result = two.result()
+    assert result.types == "EZ" and sqlstates(result) == ["54000"]
+
+
 def test_errors_of_the_pooler_in_a_transaction(narrow):
     """It is aborted by them as by any error."""
     client = narrow.client()
