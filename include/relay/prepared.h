@@ -41,6 +41,16 @@ enum message_fate {
 enum message_fate refuse_message(struct session *session, const char *message);
 
 /*
+ * The statement without a name that the server has is the client's newest, or will be when what
+ * follows is read: a Parse sent since the last Sync has succeeded then, or what follows is skipped too.
+ */
+static inline bool prepared_owns_unnamed(const struct session *session, const struct server *server)
+{
+    return server->unnamed_statement == session->unnamed_statement ||
+           server->answers.unnamed_sent || server->answers.unnamed_done;
+}
+
+/*
  * Tells at a glance that nothing is to be done about a Parse, Bind, Describe or Close: it is about a
  * portal, or about the client's own statement without a name. Otherwise prepared_take() decides.
  */
@@ -60,7 +70,7 @@ static inline bool prepared_passes(const struct session *session, const struct s
         return body[0] == '\0' && (session->statements.by_name == NULL ||
                                    (body[1] > ' ' && body[1] != 'D' && body[1] != 'd'));
     return body[0] == '\0' && body[1] == '\0' && server != NULL &&
-           server->unnamed_statement == session->unnamed_statement;
+           prepared_owns_unnamed(session, server);
 }
 
 /*
@@ -80,8 +90,14 @@ enum message_fate prepared_take_query(struct session *session, struct stream *st
 /* Bytes of the message that must be there before prepared_take() is asked again. */
 uint64_t prepared_bytes_wanted(const struct frame *frame, size_t available);
 
-/* A Parse without a name goes to the server as it is: no other statement without one is meant now. */
+/*
+ * A Parse without a name has just been expected. If it succeeds, no other statement without one is
+ * meant any more; if it is skipped, the server still has the one before, whosever that is.
+ */
 void prepared_note_unnamed(struct session *session);
+
+/* Before the end of the link: what has succeeded of these is numbered on both sides. */
+void prepared_number_unnamed(struct session *session);
 
 /* Answers have come or been lost: what they were to make true is true now, or never will be. */
 void prepared_settle(struct session *session);

@@ -43,7 +43,9 @@ enum answer_flags {
     /* Somebody keeps a note about it, and is told by notes_done and notes_lost what became of it. */
     ANSWER_NOTED = 0x400,
     /* The message was made to fail; the client gets the error that is in the note instead. */
-    ANSWER_REPLACED = 0x800
+    ANSWER_REPLACED = 0x800,
+    /* To a Parse without a name, of a client that the server's unnamed statement is not of yet. */
+    ANSWER_UNNAMED = 0x1000
 };
 
 /* A zeroed struct is an empty queue. */
@@ -57,6 +59,9 @@ struct answers {
      * those that failed or were skipped. Whoever keeps the notes sets both to 0.
      */
     uint32_t notes_done, notes_lost;
+    uint32_t unnamed_count; /* entries with ANSWER_UNNAMED */
+    bool unnamed_done;      /* one of them was answered with success. Whoever unlinks sets it back */
+    bool unnamed_sent;      /* one was sent behind the last Sync. The same */
     bool skipping;     /* the server skips everything until the next Sync is sent */
     bool copying;      /* the server reads COPY data, and the client has not ended it */
     bool begun;        /* something has come for the head */
@@ -112,6 +117,9 @@ static inline void answers_expect_swallowed(struct answers *answers)
 {
     answers_expect_special(answers, 'Q', ANSWER_SWALLOWED);
 }
+
+/* What was just expected is the answer to a Parse without a name: the newest entry is flagged. */
+void answers_mark_unnamed(struct answers *answers);
 
 /* Type byte and flags of the answer that is due next; 0 if none is. */
 static inline unsigned answers_next(const struct answers *answers)

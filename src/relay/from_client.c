@@ -73,6 +73,13 @@ static bool follows_statements(const struct session *session)
     return session->client->pool->limits.mode != POOL_SESSION;
 }
 
+/* What the server skips is not looked into: the name may not have come yet. */
+static bool is_unnamed(const struct session *session, const struct stream *stream)
+{
+    return answers_tracks(&session->client->server->answers) &&
+           stream->position[FRAME_HEADER_SIZE] == '\0';
+}
+
 static enum message_fate decide(struct session *session, struct stream *stream,
                                 const struct settings *settings, const struct frame *frame)
 {
@@ -104,9 +111,11 @@ static enum message_fate decide(struct session *session, struct stream *stream,
     if (session->state != SESSION_LINKED && !session_obtain_server(session))
         return client->session == NULL ? FATE_STOPPED : FATE_STASH;
     stream->to = &client->server->connection;
-    if (follows && frame->type == 'P' && stream->position[FRAME_HEADER_SIZE] == '\0')
+    bool unnamed = follows && frame->type == 'P' && is_unnamed(session, stream);
+    enum message_fate fate = forward(session, frame->type, flags);
+    if (unnamed)
         prepared_note_unnamed(session);
-    return forward(session, frame->type, flags);
+    return fate;
 }
 
 /* Messages that end the session: what came before them must be on its way first. */

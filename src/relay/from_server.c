@@ -187,7 +187,9 @@ static bool take_message(struct piece *piece, const struct frame *frame)
     server->said_goodbye = frame->type == 'E' && server->answers.count == 0;
     if (!answers_received(&server->answers, frame->type))
         return distrust(piece, "unknown pkt");
-    if (server->answers.notes_done + server->answers.notes_lost > 0)
+    /* What a stash waits for lies before a Sync, and is no later than its ReadyForQuery. */
+    if (server->answers.notes_done + server->answers.notes_lost > 0 ||
+        (piece->session->awaits_answers && frame->type == 'Z'))
         prepared_settle(piece->session);
     if (frame->type == 'S' && !take_parameter(piece, frame))
         return false;

@@ -243,10 +243,18 @@ static enum message_fate refuse_duplicate(const struct message *message)
 
 void prepared_note_unnamed(struct session *session)
 {
+    struct server *server = session->client->server;
+    if (session->unnamed_statement == 0 || server->unnamed_statement != session->unnamed_statement)
+        answers_mark_unnamed(&server->answers);
+}
+
+void prepared_number_unnamed(struct session *session)
+{
     static uint64_t last_number;
     struct server *server = session->client->server;
-    if (answers_tracks(&server->answers)) /* else the server does not take it */
+    if (server->answers.unnamed_done)
         server->unnamed_statement = session->unnamed_statement = ++last_number;
+    server->answers.unnamed_done = false;
 }
 
 /* What the name stands for depends on an answer that has not come, but will: a Sync lies between. */
@@ -514,8 +522,8 @@ static enum message_fate send_deallocate(const struct message *message,
     buffer_release(&parse);
     if (!sent)
         return lost(session);
-    prepared_note_unnamed(session);
     answers_expect_special(&server_of(message)->answers, 'P', ANSWER_NOTED);
+    prepared_note_unnamed(session);
     server_statements_note(statements_of(message),
                            (struct statement_note){.name = change_name(message, NULL)});
     return FATE_TAKEN;
@@ -556,8 +564,8 @@ static enum message_fate forward_unnamed_parse(const struct message *message)
     if (fate != FATE_FORWARD)
         return fate;
     session_begin_query(session);
-    prepared_note_unnamed(session);
     answers_expect_special(&server_of(message)->answers, 'P', ANSWER_NOTED);
+    prepared_note_unnamed(session);
     server_statements_note(statements_of(message),
                            (struct statement_note){.name = change_name(message, NULL)});
     session->dropping = false;
@@ -579,6 +587,8 @@ static enum message_fate take_unnamed_text(const struct message *message)
         exceeded_budget(message, size) != NULL ||
         !statement_is_frequent(message->rest, (uint32_t) message->rest_size))
         return forward_unnamed_parse(message);
+    if (message->session->client->server != NULL)
+        prepared_number_unnamed(message->session);
     message->session->unnamed_statement = 0;
     return take_whole_parse(message);
 }
@@ -603,9 +613,10 @@ static enum message_fate take_unnamed_parse(struct message *message)
 static enum message_fate use_unnamed(const struct message *message)
 {
     enum message_fate fate = link_session(message);
-    if (fate != FATE_FORWARD ||
-        server_of(message)->unnamed_statement == message->session->unnamed_statement)
+    if (fate != FATE_FORWARD || prepared_owns_unnamed(message->session, server_of(message)))
         return fate;
+    if (server_of(message)->answers.unnamed_count > 0)
+        return wait_for_answers(message);
     return fail(message, SQLSTATE_UNKNOWN_STATEMENT, "unnamed prepared statement does not exist");
 }
 

@@ -10,6 +10,7 @@
 #include "base/slab.h"
 #include "config/config.h"
 #include "pool/pools.h"
+#include "relay/prepared.h"
 #include "wire/frame.h"
 #include "wire/message.h"
 
@@ -252,6 +253,8 @@ static struct server *unlink_server(struct session *session)
 {
     struct client *client = session->client;
     struct server *server = client->server;
+    prepared_number_unnamed(session);
+    server->answers.unnamed_sent = false;
     server_unlink(server);
     client->server = NULL;
     client->query_start_us = 0;

@@ -67,6 +67,7 @@ static void lose(struct answers *answers, unsigned entry)
 {
     answers->notes_lost += (entry & ANSWER_NOTED) != 0;
     answers->own_count -= (entry & ANSWER_OWN) != 0;
+    answers->unnamed_count -= (entry & ANSWER_UNNAMED) != 0;
 }
 
 static void drop_head(struct answers *answers)
@@ -92,7 +93,12 @@ static void doubt(struct answers *answers)
 /* The head was answered. An end of COPY that nobody waited for is ignored by the server. */
 static void pop(struct answers *answers)
 {
-    answers->notes_done += (entry_at(answers, 0) & ANSWER_NOTED) != 0;
+    unsigned entry = entry_at(answers, 0);
+    answers->notes_done += (entry & ANSWER_NOTED) != 0;
+    if (entry & ANSWER_UNNAMED) {
+        answers->unnamed_count--;
+        answers->unnamed_done = true;
+    }
     drop_head(answers);
     forget_copy(answers);
     while (answers->count > 0 && entry_at(answers, 0) == 'c')
@@ -142,6 +148,8 @@ void answers_expect(struct answers *answers, uint8_t type)
         return;
     }
     answers->skipping = false;
+    if (type == 'S')
+        answers->unnamed_sent = false;
     push(answers, type);
 }
 
@@ -150,6 +158,15 @@ void answers_expect_special(struct answers *answers, uint8_t type, unsigned flag
     assert(answers_tracks(answers));
     push(answers, type | flags);
     answers->own_count += (flags & ANSWER_OWN) != 0;
+}
+
+void answers_mark_unnamed(struct answers *answers)
+{
+    uint32_t newest = answers->count - 1;
+    assert(answers->count > 0);
+    put_entry(answers, newest, entry_at(answers, newest) | ANSWER_UNNAMED);
+    answers->unnamed_count++;
+    answers->unnamed_sent = true;
 }
 
 uint8_t answers_give_own(struct answers *answers)

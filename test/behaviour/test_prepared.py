@@ -760,6 +760,36 @@ def test_pp14_the_unnamed_statement_of_another_client(single):
     assert value(two, "") == "other"
 
 
+def test_pp14_a_parse_without_a_name_that_is_skipped(single):
+    """The statement is still the other client's."""
+    one, two = single.client(), single.client()
+    one.execute("SELECT 'secret'")
+    two.send_raw(wire.execute("nowhere") + wire.parse("SELECT 1") + wire.sync())
+    assert two.result().types == "EZ"
+    assert sqlstates(run(two, "")) == ["26000"]
+    two.send_raw(wire.execute("nowhere") + wire.parse("SELECT 1") + use("") + wire.sync()
+                 + use("") + wire.sync() + wire.describe("S") + wire.sync())
+    assert [sqlstates(two.result()) for _ in range(3)] == [["34000"], ["26000"], ["26000"]]
+    assert value(one, "") == "secret"
+
+
+def test_pp14_parses_without_a_name_around_an_error(single):
+    """What counts is which one the server has read when it reads the Bind."""
+    one, two = single.client(), single.client()
+    for _ in range(2):
+        one.execute("SELECT 'secret'")
+        two.send_raw(wire.execute("nowhere") + wire.parse("SELECT 1") + wire.sync()
+                     + wire.parse("SELECT 2") + wire.sync() + use("") + wire.sync())
+        assert [two.result().types for _ in range(3)] == ["EZ", "1Z", "2DCZ"]
+        assert value(two, "") == "2"
+        two.send_raw(wire.execute("nowhere") + wire.parse("SELECT 1") + wire.sync())
+        assert two.result().types == "EZ"
+        assert value(two, "") == "2"
+        two.send_raw(wire.parse("SELECT nonsense") + wire.sync() + use("") + wire.sync())
+        assert [sqlstates(two.result()) for _ in range(2)] == [["42703"], ["26000"]]
+    assert sqlstates(run(one, "")) == ["26000"]
+
+
 # Cut and large messages
 
 def test_a_pipeline_cut_at_every_byte(single):

@@ -362,6 +362,65 @@ static void test_copy_that_swallows_a_pipeline_loses_its_notes(void **state UNUS
     answers_release(&answers);
 }
 
+/* ---- the statement without a name ---- */
+
+static void expect_unnamed(struct answers *answers)
+{
+    answers_expect(answers, 'P');
+    answers_mark_unnamed(answers);
+}
+
+static void test_unnamed_parse_that_succeeds(void **state UNUSED)
+{
+    struct answers answers = {0};
+    expect_unnamed(&answers);
+    assert_true(answers.unnamed_sent);
+    answers_expect(&answers, 'B');
+    answers_expect(&answers, 'S');
+    assert_false(answers.unnamed_sent);
+    assert_false(answers.unnamed_done);
+    assert_int_equal(answers.unnamed_count, 1);
+    assert_true(answers_received(&answers, '1'));
+    assert_true(answers.unnamed_done);
+    assert_int_equal(answers.unnamed_count, 0);
+    assert_true(answers_received(&answers, '2'));
+    assert_true(answers_received(&answers, 'Z'));
+    assert_true(answers_settled(&answers));
+    answers_release(&answers);
+}
+
+/* Neither one that fails nor one that is skipped changes anything; what follows the Sync does. */
+static void test_unnamed_parse_that_is_skipped(void **state UNUSED)
+{
+    struct answers answers = {0};
+    expect_unnamed(&answers);
+    expect_unnamed(&answers);
+    answers_expect(&answers, 'S');
+    expect_unnamed(&answers);
+    answers_expect(&answers, 'P');
+    assert_true(answers.unnamed_sent);
+    assert_true(answers_received(&answers, 'E'));
+    assert_int_equal(answers.unnamed_count, 1);
+    assert_false(answers.unnamed_done);
+    assert_true(answers_received(&answers, 'Z'));
+    assert_true(answers_received(&answers, '1'));
+    assert_true(answers.unnamed_done);
+    assert_true(answers_received(&answers, '1'));
+    assert_int_equal(answers.unnamed_count, 0);
+    answers_release(&answers);
+}
+
+static void test_unnamed_parse_that_a_copy_swallows(void **state UNUSED)
+{
+    struct answers answers = {0};
+    answers_expect(&answers, 'Q');
+    expect_unnamed(&answers);
+    assert_true(answers_received(&answers, 'G'));
+    assert_int_equal(answers.unnamed_count, 0);
+    assert_false(answers.unnamed_done);
+    answers_release(&answers);
+}
+
 static void test_nothing_special_while_the_server_skips_or_copies(void **state UNUSED)
 {
     struct answers answers = {0};
@@ -640,6 +699,9 @@ int main(void)
         cmocka_unit_test(test_notes_tell_what_was_skipped),
         cmocka_unit_test(test_copy_that_swallows_a_pipeline_loses_its_notes),
         cmocka_unit_test(test_nothing_special_while_the_server_skips_or_copies),
+        cmocka_unit_test(test_unnamed_parse_that_succeeds),
+        cmocka_unit_test(test_unnamed_parse_that_is_skipped),
+        cmocka_unit_test(test_unnamed_parse_that_a_copy_swallows),
         cmocka_unit_test(test_short_pipelines_need_no_memory),
         cmocka_unit_test(test_order_survives_growth_wherever_the_head_is),
         cmocka_unit_test(test_random_sessions_agree_with_a_model),
