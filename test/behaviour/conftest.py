@@ -6,7 +6,9 @@ with ordinary settings, `fake_server` starts scripted servers. Everything is sto
 removed at the end of each test.
 """
 
+import shutil
 import signal
+import subprocess
 import sys
 
 import pytest
@@ -137,3 +139,19 @@ def fake_server():
     yield start
     for server in servers:
         server.close()
+
+
+@pytest.fixture(scope="session")
+def node_postgres(tmp_path_factory):
+    """A folder with the package pg of the npm registry, where node scripts find it."""
+    for program in ("node", "npm"):
+        if shutil.which(program) is None:
+            pytest.skip("node-postgres needs %s, which is not installed" % program)
+    folder = tmp_path_factory.mktemp("node")
+    done = subprocess.run(
+        ["npm", "install", "--prefix", str(folder), "--cache", str(folder / "cache"), "--no-audit",
+         "--no-fund", "--no-save", "--fetch-retries=1", "--fetch-timeout=20000", "pg@8"],
+        capture_output=True, text=True, cwd=folder)
+    if done.returncode != 0:
+        pytest.skip("node-postgres cannot be fetched from the npm registry: " + done.stderr[-300:])
+    return folder

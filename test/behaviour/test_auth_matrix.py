@@ -7,7 +7,6 @@ for the password in clear text. It would be refused there, and is worth as much 
 """
 
 import os
-import shutil
 import subprocess
 
 import psycopg
@@ -285,22 +284,6 @@ const { Client } = require('pg');
   await client.connect().catch(error => console.log(error.message));
 })().catch(error => { console.error(error); process.exit(1); });
 """
-
-
-@pytest.fixture
-def node_postgres(tmp_path):
-    """A folder with the package pg of the npm registry."""
-    for program in ("node", "npm"):
-        if shutil.which(program) is None:
-            pytest.skip("node-postgres needs %s, which is not installed" % program)
-    folder = tmp_path
-    done = subprocess.run(
-        ["npm", "install", "--prefix", str(folder), "--cache", str(folder / "cache"), "--no-audit",
-         "--no-fund", "--no-save", "--fetch-retries=1", "--fetch-timeout=20000", "pg@8"],
-        capture_output=True, text=True, cwd=folder)
-    if done.returncode != 0:
-        pytest.skip("node-postgres cannot be fetched from the npm registry: " + done.stderr[-300:])
-    return folder
 
 
 @pytest.mark.limit(120)

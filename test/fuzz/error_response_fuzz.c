@@ -68,6 +68,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                     severity[0] != '\0' ? severity : find_field(body, 'S'));
         check_field(fields.sqlstate, sizeof(fields.sqlstate), find_field(body, 'C'));
         check_field(fields.message, sizeof(fields.message), find_field(body, 'M'));
+        check_field(fields.routine, sizeof(fields.routine), find_field(body, 'R'));
         check_own(&fields);
     }
     free(body);
