@@ -59,6 +59,7 @@ struct connection {
     bool readable : 1; /* bytes or the end may wait in the socket */
     bool ended : 1;    /* the peer has shut down its side: read on until the end is seen */
     bool failed : 1;   /* a send met an error: the peer is gone */
+    bool gathers : 1;  /* what is in loop->gathered goes first */
 };
 
 /* Options for new sockets, from the settings in force. */
@@ -127,6 +128,13 @@ void connection_mark_drained(struct connection *connection, size_t received);
  * peer is gone (nothing more will reach it; the caller closes).
  */
 bool connection_send(struct connection *connection, const void *bytes, size_t size) MUST_CHECK;
+
+/*
+ * What is put into this buffer, empty at first, leaves in one with what is sent next. It is the loop's,
+ * for one connection at a time: a send, of nothing perhaps, or the close follows before anything else
+ * is gathered.
+ */
+struct buffer *connection_gather(struct connection *connection) MUST_CHECK;
 
 /* For goodbyes: the outcome does not matter. */
 void connection_send_last(struct connection *connection, const void *bytes, size_t size);

@@ -15,6 +15,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/buffer.h"
 #include "base/compiler.h"
 
 struct event_base;
@@ -45,6 +46,7 @@ struct loop {
     struct event_base *base; /* owns */
     uint8_t *read_memory;    /* owns; headroom, then the read buffer */
     uint8_t *write_memory;   /* owns */
+    struct buffer gathered;  /* owns; what a connection will send first (connection_gather()) */
     struct task *tasks;      /* the run queue: head of a doubly linked list */
     struct deferred *deferred;
     struct deadline_queue *deadline_queues; /* owns; by duration */

@@ -30,6 +30,7 @@
 #include "server/server.h"
 #include "wire/error_response.h"
 #include "wire/parameters.h"
+#include "wire/proven_values.h"
 
 struct pools;
 
@@ -135,6 +136,7 @@ struct pool {
     struct buffer opening;             /* owns; empty: to be written anew */
     struct parameters opening_values;  /* of the client that it was written for */
     bool last_attempt_failed;          /* for a reason that clients are told at once */
+    struct proven_values proven_values; /* owns; what its servers have taken */
     bool attempt_wanted;               /* a client was refused: find out if the server is back */
     unsigned logins_at_once;           /* so many may be under way while others are connected */
     struct failure login_failure;      /* why; for waiters that failed and for the fast refusal */

@@ -3,10 +3,11 @@
  *
  *   IDLE     no server; the client may be read
  *   WAITING  in the pool's queue; what it sent is in the stash, and it is not read
- *   SYNCING  linked; our own SET runs so that the server has the client's parameters; not read
+ *   SYNCING  linked; our own SET runs, with values that the server may refuse; not read
  *   LINKED   bytes pass both ways
  *
- * IDLE -> LINKED directly when a server is free and its parameters fit. What is true in every state:
+ * IDLE -> LINKED directly when a server is free, unless it may refuse the client's parameters. What is
+ * true in every state:
  *   - the stash is empty unless WAITING or SYNCING, or LINKED and the next message depends on an
  *     answer that has not come (`awaits_answers`);
  *   - a client that is not read is read again by whoever changes the state (client->task);
@@ -39,6 +40,7 @@ struct session {
     bool dropping;       /* that body goes nowhere */
     bool notified;       /* has had the notice of query_wait_notify in this wait */
     bool awaits_answers; /* what is in the stash goes on when answers have come */
+    bool set_unanswered; /* our own SET has been sent, or goes with what is sent next */
 };
 
 /* Takes over a client that has logged in; `bytes` came behind its login. */
@@ -69,8 +71,15 @@ void session_lose_server(struct session *session, const char *reason);
  */
 bool session_obtain_server(struct session *session);
 
-/* Our own SET has been answered: the client's bytes may go. */
+/*
+ * Gives the server that was just linked the client's parameters (parameter_sync.c). Returns true if
+ * the client's messages may follow; otherwise the session is SYNCING or has been closed.
+ */
+bool session_sync_parameters(struct session *session);
+
+/* Our own SET has been answered, and has failed: the session ends. */
 void session_synced(struct session *session);
+void session_sync_refused(struct session *session);
 
 /* Gives the server back, if the mode and the state of both streams allow it. */
 void session_release_if_settled(struct session *session);

@@ -10,6 +10,7 @@
  */
 #include "net/connection.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <netinet/tcp.h>
 #include <poll.h>
@@ -115,6 +116,7 @@ static void start(struct connection *connection, struct loop *loop,
     connection->fd = fd;
     connection->tls = NULL;
     connection->connecting = connection->readable = connection->ended = connection->failed = false;
+    connection->gathers = false;
 }
 
 /* Adds the socket to epoll. */
@@ -202,8 +204,22 @@ int connection_open_unix(struct connection *connection, struct loop *loop,
     return error;
 }
 
+/* A larger buffer is not kept for the next time. */
+#define GATHERED_KEPT_MAX (16 * 1024)
+
+static void end_gathering(struct connection *connection)
+{
+    struct buffer *gathered = &connection->loop->gathered;
+    connection->gathers = false;
+    gathered->size = 0;
+    if (gathered->capacity > GATHERED_KEPT_MAX)
+        buffer_release(gathered);
+}
+
 void connection_close(struct connection *connection)
 {
+    if (connection->gathers)
+        end_gathering(connection);
     tls_end(connection);
     buffer_release(&connection->output);
     connection->output_sent = 0;
@@ -269,11 +285,34 @@ bool connection_send_raw(struct connection *connection, const void *bytes, size_
     return true;
 }
 
-bool connection_send(struct connection *connection, const void *bytes, size_t size)
+static bool send_one(struct connection *connection, const void *bytes, size_t size)
 {
     if (connection->tls != NULL)
         return tls_send(connection, bytes, size);
     return connection_send_raw(connection, bytes, size);
+}
+
+struct buffer *connection_gather(struct connection *connection)
+{
+    assert(connection->loop->gathered.size == 0);
+    connection->gathers = true;
+    return &connection->loop->gathered;
+}
+
+static bool send_gathered(struct connection *connection, const void *bytes, size_t size)
+{
+    struct buffer *gathered = &connection->loop->gathered;
+    buffer_append(gathered, bytes, size);
+    bool sent = gathered->size == 0 || send_one(connection, gathered->data, gathered->size);
+    end_gathering(connection);
+    return sent;
+}
+
+bool connection_send(struct connection *connection, const void *bytes, size_t size)
+{
+    if (connection->gathers)
+        return send_gathered(connection, bytes, size);
+    return send_one(connection, bytes, size);
 }
 
 void connection_send_last(struct connection *connection, const void *bytes, size_t size)

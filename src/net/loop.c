@@ -55,6 +55,7 @@ void loop_destroy(struct loop *loop)
     event_base_free(loop->base);
     free(loop->read_memory);
     free(loop->write_memory);
+    buffer_release(&loop->gathered);
     free(loop);
 }
 

@@ -634,6 +634,7 @@ static void forget_welcome(struct pool *pool)
     pool->welcome_known = false;
     buffer_release(&pool->welcome);
     buffer_release(&pool->opening);
+    proven_values_release(&pool->proven_values);
 }
 
 void pool_mark_close_needed(struct pool *pool, const char *reason)

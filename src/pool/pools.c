@@ -95,6 +95,7 @@ static void free_pool(struct deferred *deferred)
     parameters_release(&pool->opening_values, &pool->pools->tracked);
     buffer_release(&pool->welcome);
     buffer_release(&pool->opening);
+    proven_values_release(&pool->proven_values);
     host_list_release(&pool->hosts);
     forget_credentials(pool);
     free(pool);

@@ -137,6 +137,10 @@ static void send_request(struct cancel *cancel)
         end(cancel, "not sending cancel request for client that is now idle", false);
         return;
     }
+    if (server->session->set_unanswered) {
+        end(cancel, "ignoring cancel request for server that is setting vars", false);
+        return;
+    }
     size_t mark = message_begin_untyped(&packet);
     message_add_int32(&packet, CANCEL_REQUEST_CODE);
     message_add_bytes(&packet, server->cancel_key, server->cancel_key_size);
@@ -365,7 +369,7 @@ void cancel_begin(struct cancels *cancels, struct client *requester,
         client_close(requester, "cancel request for idle client", NULL);
         return;
     }
-    if (session_of(target)->state == SESSION_SYNCING) {
+    if (session_of(target)->set_unanswered) {
         client_close(requester, "ignoring cancel request for server that is setting vars", NULL);
         return;
     }

@@ -38,10 +38,18 @@ static enum message_fate refuse_header(struct session *session, const struct str
     return refuse_message(session, text);
 }
 
+/* All that has passed leaves, and our own SET even if nothing passes behind it. */
+static bool flush(struct stream *stream)
+{
+    if (!stream_is_flushed(stream))
+        return stream_flush(stream);
+    return stream->to == NULL || !stream->to->gathers || connection_send(stream->to, NULL, 0);
+}
+
 /* Returns false if the session is over. */
 static bool send_passed(struct session *session, struct stream *stream)
 {
-    if (stream_is_flushed(stream) || stream_flush(stream))
+    if (flush(stream))
         return true;
     session_lose_server(session, "server connection closed");
     return false;

@@ -56,7 +56,8 @@ static bool take_parameter(struct piece *piece, const struct frame *frame)
     if (!server_read_parameter_status(server, piece->stream.position + FRAME_HEADER_SIZE,
                                       (size_t) frame->size - FRAME_HEADER_SIZE, &place))
         return distrust(piece, "broken ParameterStatus packet");
-    if (place >= 0 && piece->session->state == SESSION_LINKED)
+    /* What our own SET has changed, the client has had all the time. */
+    if (place >= 0 && !piece->session->set_unanswered)
         parameters_set(&client->parameters, (unsigned) place,
                        server->parameters.values[place]);
     return true;
@@ -85,14 +86,15 @@ static bool take_answer_to_set(struct piece *piece, const struct frame *frame)
     if (frame->type == 'E') {
         if (!send_passed(piece))
             return false;
-        log_error(&piece->server->subject, "varcache_apply failed: the server refused a parameter");
-        session_lose_server(piece->session, "invalid server parameter");
+        session_sync_refused(piece->session);
         return false;
     }
-    if (frame->type == 'Z') {
-        piece->server->ready = true;
-        session_synced(piece->session);
-    }
+    if (frame->type != 'Z')
+        return true;
+    if (frame->size != FRAME_HEADER_SIZE + 1 ||
+        piece->stream.position[FRAME_HEADER_SIZE] != 'I')
+        return distrust(piece, "bad pkt header");
+    session_synced(piece->session);
     return true;
 }
 

@@ -27,7 +27,8 @@ void repeat_keep(struct session *session, const struct stream *stream, bool alon
     memcpy(statements->kept, loop_write_buffer(stream->to->loop), stream->gathered);
     memcpy(statements->kept + stream->gathered, stream->run, run);
     statements->kept_size = (uint32_t) size;
-    statements->kept_answers = server->answers.count;
+    /* A SET of ours in front of it will have been answered. */
+    statements->kept_answers = server->answers.count - (session->set_unanswered ? 1 : 0);
 }
 
 bool repeat_reads_error(const struct session *session, size_t size)

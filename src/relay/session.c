@@ -141,45 +141,6 @@ static const struct server_link_ops link_ops = {
     .transaction_over = on_transaction_over,
 };
 
-/* The client takes over the server's spelling of values that mean the same. */
-static void adopt_parameters(struct client *client, const struct server *server)
-{
-    for (unsigned i = 0; i < server->tracked->reported; i++)
-        if (server->parameters.values[i] != NULL)
-            parameters_set(&client->parameters, i, server->parameters.values[i]);
-}
-
-/* Starts our own SET, if the server's parameters are not the client's. */
-static bool begin_sync(struct session *session)
-{
-    struct client *client = session->client;
-    struct server *server = client->server;
-    struct buffer query = {0};
-    bool unknown = server->unreported_unknown;
-    if (!unknown && parameters_same(&server->parameters, &client->parameters, server->tracked))
-        return false;
-    size_t mark = message_begin(&query, 'Q');
-    if (!parameters_difference(&server->parameters, &client->parameters, server->tracked,
-                               unknown, &query)) {
-        buffer_release(&query);
-        adopt_parameters(client, server);
-        return false;
-    }
-    message_add_byte(&query, 0);
-    message_end(&query, mark);
-    session->state = SESSION_SYNCING;
-    if (client->pool->limits.query_timeout_us != 0) /* the client's query has begun to wait */
-        deadline_set_since(loop_of(session), &server->deadline,
-                           client->pool->limits.query_timeout_us, client->query_start_us);
-    answers_expect_swallowed(&server->answers);
-    server->ready = false;
-    bool sent = connection_send(&server->connection, query.data, query.size);
-    buffer_release(&query);
-    if (!sent)
-        session_lose_server(session, "server connection closed");
-    return true;
-}
-
 /* Returns true if the session is LINKED; it may be SYNCING, or closed, instead. */
 static bool link_server(struct session *session, struct server *server)
 {
@@ -191,17 +152,7 @@ static bool link_server(struct session *session, struct server *server)
     server_link(server, session, &link_ops);
     session->notified = false;
     session->state = SESSION_LINKED;
-    return !begin_sync(session);
-}
-
-void session_synced(struct session *session)
-{
-    struct server *server = session->client->server;
-    adopt_parameters(session->client, server);
-    parameters_take_unreported(&server->parameters, &session->client->parameters, server->tracked);
-    server->unreported_unknown = false;
-    session->state = SESSION_LINKED;
-    loop_post(loop_of(session), &session->client->task);
+    return session_sync_parameters(session);
 }
 
 static void fail(struct session *session, const struct failure *failure);
@@ -258,6 +209,7 @@ static struct server *unlink_server(struct session *session)
     server_unlink(server);
     client->server = NULL;
     client->query_start_us = 0;
+    session->set_unanswered = false;
     session->state = SESSION_IDLE;
     return server;
 }

@@ -42,6 +42,7 @@ static struct world {
     struct user user;
     struct pool pool;
     struct side client_side, server_side;
+    struct buffer gathered;
     bool waits; /* the first request finds no server */
     bool posted_client, posted_server;
     bool client_closed, server_closed, released;
@@ -65,12 +66,25 @@ void loop_post(struct loop *loop UNUSED, struct task *task)
         world.posted_server = true;
 }
 
+/* Our own SET goes in front of what is sent; it is no part of what the client said. */
 bool connection_send(struct connection *connection, const void *bytes, size_t size)
 {
-    HOLDS(size > 0);
+    bool gathers = connection == &world.server.connection && world.gathered.size > 0;
+    struct frame frame;
+    HOLDS(size > 0 || gathers);
     HOLDS(!(connection == &world.client.connection ? world.client_closed : world.server_closed));
+    HOLDS(!gathers || (frame_read_header(world.gathered.data, &frame) && frame.type == 'Q' &&
+                       frame.size == world.gathered.size));
+    if (gathers)
+        world.gathered.size = 0;
     buffer_append(&side_of(connection)->outgoing, bytes, size);
     return true;
+}
+
+struct buffer *connection_gather(struct connection *connection)
+{
+    HOLDS(world.gathered.size == 0 && connection == &world.server.connection);
+    return &world.gathered;
 }
 
 enum receive_result connection_receive(struct connection *connection, uint8_t **ret_bytes,
@@ -164,6 +178,7 @@ void pool_give_back(struct pool *pool UNUSED, struct server *server, bool settle
                     const char *reason)
 {
     HOLDS(settled == (reason == NULL));
+    HOLDS(!settled || world.gathered.size == 0);
     HOLDS(!settled ||
           (answers_settled(&server->answers) && server->body_left == 0 && server->held.size == 0));
     world.released = settled;
@@ -308,6 +323,8 @@ static void run(const uint8_t *data, size_t size, size_t piece, struct outcome *
     buffer_release(&world.client_side.incoming);
     buffer_release(&world.server_side.incoming);
     buffer_release(&world.server.held);
+    buffer_release(&world.gathered);
+    proven_values_release(&world.pool.proven_values);
     answers_release(&world.server.answers);
     parameters_release(&world.client.parameters, &tracked);
     parameters_release(&world.server.parameters, &tracked);

@@ -248,6 +248,38 @@ static void test_send_at_once(void **state)
     assert_string_equal(received, "abc");
 }
 
+/* A socket that shows each send of its own. */
+static void test_what_is_gathered_leaves_with_the_next_send(void **state)
+{
+    struct stage *stage = *state;
+    struct connection *connection = &stage->owner.connection;
+    char received[8] = "";
+    int fds[2];
+    assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK, 0, fds), 0);
+    accept_pair(stage, fds, AF_UNIX);
+    buffer_append(connection_gather(connection), "ab", 2);
+    assert_int_equal(recv(stage->peer, received, sizeof(received), 0), -1);
+    assert_true(connection_send(connection, "cd", 2));
+    assert_int_equal(recv(stage->peer, received, sizeof(received), 0), 4);
+    assert_string_equal(received, "abcd");
+    assert_true(connection_send(connection, "e", 1));
+    assert_int_equal(recv(stage->peer, received, sizeof(received), 0), 1);
+
+    buffer_append(connection_gather(connection), "f", 1);
+    assert_true(connection_send(connection, NULL, 0));
+    assert_int_equal(recv(stage->peer, received, sizeof(received), 0), 1);
+    assert_int_equal(received[0], 'f');
+}
+
+static void test_what_is_gathered_goes_with_its_connection(void **state)
+{
+    struct stage *stage = *state;
+    buffer_append(connection_gather(&stage->owner.connection), "ab", 2);
+    connection_close(&stage->owner.connection);
+    assert_int_equal(stage->loop->gathered.size, 0);
+    assert_false(connection_send(&stage->owner.connection, "c", 1));
+}
+
 struct drinker {
     struct event *event;
     size_t received;
@@ -550,6 +582,8 @@ int main(void)
         UNIX(test_news_comes_again_for_new_bytes),
         TCP(test_mark_drained_is_ignored_where_it_cannot_be_known),
         TCP(test_send_at_once),
+        BARE(test_what_is_gathered_leaves_with_the_next_send),
+        TCP(test_what_is_gathered_goes_with_its_connection),
         TCP(test_queued_output_arrives_whole_and_in_order),
         UNIX(test_queued_output_arrives_whole_and_in_order),
         TCP(test_broken_when_the_peer_dies_with_output_queued),
