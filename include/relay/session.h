@@ -81,6 +81,16 @@ bool session_sync_parameters(struct session *session);
 void session_synced(struct session *session);
 void session_sync_refused(struct session *session);
 
+/*
+ * What the session leaves behind on its server is watched from now on, if a setting asks for it
+ * (session_watch.c). Called at the link and when the settings change.
+ */
+void session_watch(struct session *session);
+void session_watch_anew(struct session *session);
+
+/* A command of the client has ended, with this tag of `size` bytes; 0: it is not known. */
+void session_take_tag(struct session *session, const char *tag, size_t size);
+
 /* Gives the server back, if the mode and the state of both streams allow it. */
 void session_release_if_settled(struct session *session);
 

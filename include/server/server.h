@@ -134,6 +134,8 @@ struct server {
     const struct tracked_names *tracked; /* borrows */
     bool unreported_unknown; /* what track_startup_parameters names may have been changed */
     bool reset_is_total;     /* the reset that runs puts everything back to its default */
+    bool watched;            /* while linked: its answers are looked at, for what follows */
+    uint8_t left;            /* enum leftovers: of the session that is linked, or was */
     uint16_t cancel_key_size; /* 0: the server gave none */
     uint8_t cancel_key[CANCEL_KEY_MAX];
     usec_t connect_us, request_us; /* connect began; last bytes from the server */
@@ -181,11 +183,16 @@ struct server *server_open(struct loop *loop, const struct server_ops *ops, stru
 void server_close(struct server *server, const char *reason);
 
 /*
- * Sends a query of our own; `errand_done` follows, or `failed` if it does not end outside a
+ * Sends a query of our own, but no reset; `errand_done` follows, or `failed` if it does not end outside a
  * transaction or takes longer than `limit_us` (0: no limit).
  */
 void server_run_errand(struct server *server, enum errand errand, const char *sql,
                        usec_t limit_us);
+
+/*
+ * The same for a reset. `total`: it puts all parameters back to their default.
+ */
+void server_run_reset(struct server *server, const char *sql, bool total, usec_t limit_us);
 
 /*
  * Sends messages that end with one Sync; `query` gets the answer. The server is ACTIVE, and lost if

@@ -31,6 +31,7 @@ enum {
     TYPE_AUTH_TYPE,
     TYPE_TLS_NEGOTIATION,
     TYPE_SERVER_PROTOCOL,
+    TYPE_RESET_MODE,
     TYPE_COUNT,
 };
 
@@ -64,6 +65,9 @@ static const char *const tls_negotiation_words[] = {[TLS_NEGOTIATION_POSTGRES] =
 static const char *const server_protocol_words[] = {[SERVER_PROTOCOL_3_0] = "3.0",
                                                     [SERVER_PROTOCOL_3_2] = "3.2"};
 
+static const char *const reset_mode_words[] = {[RESET_ALWAYS_IN_SESSION] = "always-in-session",
+                                               [RESET_SMART] = "smart"};
+
 /* The words of the types that are enums, in the order of their values. */
 static const struct words {
     const char *const *words; /* NULL for all other types */
@@ -74,6 +78,7 @@ static const struct words {
     [TYPE_AUTH_TYPE] = {auth_type_words, countof(auth_type_words)},
     [TYPE_TLS_NEGOTIATION] = {tls_negotiation_words, countof(tls_negotiation_words)},
     [TYPE_SERVER_PROTOCOL] = {server_protocol_words, countof(server_protocol_words)},
+    [TYPE_RESET_MODE] = {reset_mode_words, countof(reset_mode_words)},
 };
 
 /* The place of the word in its enum, or -1. */
@@ -216,7 +221,7 @@ static bool set_value(void *field, int type, const char *text)
     }
 }
 
-static const char *const expectations[] = {
+static const char *const expectations[TYPE_COUNT] = {
     [TYPE_BOOL] = "0 or 1",
     [TYPE_INT] = "an integer",
     [TYPE_OCTAL] = "an octal number such as 0770",
@@ -229,6 +234,7 @@ static const char *const expectations[] = {
     [TYPE_SSLMODE] = "disable, allow, prefer, require, verify-ca or verify-full",
     [TYPE_TLS_NEGOTIATION] = "postgres or direct",
     [TYPE_SERVER_PROTOCOL] = "3.0 or 3.2",
+    [TYPE_RESET_MODE] = "always-in-session or smart",
     [TYPE_AUTH_TYPE] = "any, trust, plain, md5, cert, hba, scram-sha-256, ldap or pam",
 };
 

@@ -15,10 +15,12 @@
 #include <utlist.h>
 
 #include "base/log.h"
+#include "base/text.h"
 #include "pool/auth_query.h"
 #include "pool/growth.h"
 #include "pool/pools.h"
 #include "pool/shared_limits.h"
+#include "server/leftovers.h"
 
 static struct loop *loop_of(const struct pool *pool)
 {
@@ -272,15 +274,33 @@ static void make_free(struct pool *pool, struct server *server, enum server_stat
     }
 }
 
+/* What removes the traces of the session that has ended; NULL: nothing has to. */
+static const char *needed_reset(const struct pool *pool, const struct server *server,
+                                bool *ret_total)
+{
+    const struct settings *settings = settings_current();
+    const char *sql = settings->server_reset_query;
+    unsigned left = settings->server_reset_query_mode == RESET_SMART ? server->left : LEFT_UNKNOWN;
+    if (!has_text(sql) || left == LEFT_NOTHING ||
+        (pool->limits.mode != POOL_SESSION && !settings->server_reset_query_always))
+        return NULL;
+    if (text_equals_ignoring_case(sql, "DISCARD ALL")) {
+        *ret_total = (left & LEFT_SETTINGS) != 0;
+        return leftovers_reset(left);
+    }
+    *ret_total = text_equals_ignoring_case(sql, "RESET ALL");
+    return sql;
+}
+
 /* After use: reset it, put it aside for a check, or have it ready. */
 static void settle(struct pool *pool, struct server *server)
 {
     const struct settings *settings = settings_current();
-    bool reset = has_text(settings->server_reset_query) &&
-                 (pool->limits.mode == POOL_SESSION || settings->server_reset_query_always);
-    if (reset) {
+    bool total;
+    const char *reset = needed_reset(pool, server, &total);
+    if (reset != NULL) {
         move_server(pool, server, SERVER_TESTED);
-        server_run_errand(server, ERRAND_RESET, settings->server_reset_query, errand_limit_us());
+        server_run_reset(server, reset, total, errand_limit_us());
     } else if (settings->server_check_delay == 0 && has_text(settings->server_check_query)) {
         make_free(pool, server, SERVER_USED);
     } else {

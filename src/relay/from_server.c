@@ -12,6 +12,7 @@
 #include "config/config.h"
 #include "relay/prepared.h"
 #include "relay/repeat.h"
+#include "server/leftovers.h"
 #include "server/server_login.h"
 #include "server/server_statements.h"
 #include "wire/message.h"
@@ -117,36 +118,27 @@ static void hold(struct piece *piece)
     piece->stream.end = piece->stream.position;
 }
 
-/* Longest tag that may tell of something that is followed, header included. */
-#define TAG_WATCHED_MAX 32
+/* A longer tag is none that PostgreSQL makes; it is not gathered. */
+#define TAG_MESSAGE_MAX (FRAME_HEADER_SIZE + LEFTOVERS_TAG_MAX)
 
 static bool watches_tag(const struct session *session, const struct frame *frame)
 {
     const struct server *server = session->client->server;
-    return frame->type == 'C' && frame->size <= TAG_WATCHED_MAX &&
-           (server_has_unreported(server) || server->statements != NULL ||
+    return frame->type == 'C' && frame->size <= TAG_MESSAGE_MAX &&
+           (server->watched || server_has_unreported(server) || server->statements != NULL ||
             session->statements.by_name != NULL);
 }
 
-static bool tag_is(const char *tag, size_t size, const char *word, size_t word_size)
+/* A message that the client gets, looked at for what it tells of the session. */
+static void watch(struct piece *piece, const struct frame *frame)
 {
-    return size == word_size && memcmp(tag, word, size) == 0;
-}
-
-/* What the client has run may have changed what is followed. */
-static void take_tag(struct piece *piece, const struct frame *frame)
-{
-    static const char set[] = "SET", reset[] = "RESET", discard[] = "DISCARD ALL",
-                      deallocate[] = "DEALLOCATE";
-    const char *tag = (const char *) piece->stream.position + FRAME_HEADER_SIZE;
-    size_t size = (size_t) frame->size - FRAME_HEADER_SIZE;
-    if (tag_is(tag, size, set, sizeof(set)) || tag_is(tag, size, reset, sizeof(reset)) ||
-        tag_is(tag, size, discard, sizeof(discard)))
-        piece->server->unreported_unknown = true;
-    if (tag_is(tag, size, deallocate, sizeof(deallocate)))
-        server_statements_doubt(piece->server->statements);
-    if (statement_tag_is_end_of_all(tag, size))
-        prepared_clear(piece->session);
+    struct server *server = piece->server;
+    if (watches_tag(piece->session, frame))
+        session_take_tag(piece->session,
+                         (const char *) piece->stream.position + FRAME_HEADER_SIZE,
+                         (size_t) frame->size - FRAME_HEADER_SIZE);
+    else if (server->watched)
+        server->left = (uint8_t) leftovers_after_message(server->left, frame->type);
 }
 
 /* Puts the error that the client is to get before the one that is swallowed. */
@@ -195,8 +187,8 @@ static bool take_message(struct piece *piece, const struct frame *frame)
         prepared_settle(piece->session);
     if (frame->type == 'S' && !take_parameter(piece, frame))
         return false;
-    if (!swallowed && watches_tag(piece->session, frame))
-        take_tag(piece, frame);
+    if (!swallowed && (frame->type == 'C' || server->watched))
+        watch(piece, frame);
     if (of_set && !take_answer_to_set(piece, frame))
         return false;
     if (repeated && frame->type == 'Z')

@@ -150,6 +150,7 @@ static bool link_server(struct session *session, struct server *server)
     client->server = server;
     client->pool->stats.server_assignments++;
     server_link(server, session, &link_ops);
+    session_watch(session);
     session->notified = false;
     session->state = SESSION_LINKED;
     return session_sync_parameters(session);
@@ -482,12 +483,14 @@ static void on_limits_changed(struct client *client)
 {
     struct session *session = session_of(client);
     usec_t old_us = deadline_duration_us(&client->deadline);
-    if (client->server != NULL)
+    if (client->server != NULL) {
         renew_server_limits(session);
-    else if (session->state == SESSION_WAITING && old_us != wait_deadline_us(session))
+        session_watch_anew(session);
+    } else if (session->state == SESSION_WAITING && old_us != wait_deadline_us(session)) {
         set_wait_limit(session);
-    else if (session->state == SESSION_IDLE && old_us != client_idle_timeout_us(client->user))
+    } else if (session->state == SESSION_IDLE && old_us != client_idle_timeout_us(client->user)) {
         set_idle_limit(session); /* counts from now on */
+    }
 }
 
 static void on_end(struct client *client, const char *message)

@@ -19,6 +19,7 @@
 #include "base/slab.h"
 #include "base/text.h"
 #include "config/config.h"
+#include "server/leftovers.h"
 #include "server/server_login.h"
 #include "server/server_statements.h"
 #include "wire/message.h"
@@ -394,8 +395,6 @@ void server_run_errand(struct server *server, enum errand errand, const char *sq
 {
     struct buffer query = {0};
     server->errand = errand;
-    server->reset_is_total = text_equals_ignoring_case(sql, "DISCARD ALL") ||
-                             text_equals_ignoring_case(sql, "RESET ALL");
     server->errand_failed = false;
     server->ready = false;
     if (errand != ERRAND_CONNECT)
@@ -408,10 +407,17 @@ void server_run_errand(struct server *server, enum errand errand, const char *sq
     buffer_release(&query);
 }
 
+void server_run_reset(struct server *server, const char *sql, bool total, usec_t limit_us)
+{
+    server->reset_is_total = total;
+    server_run_errand(server, ERRAND_RESET, sql, limit_us);
+}
+
 void server_run_query(struct server *server, const struct buffer *messages,
                       struct server_query *query)
 {
     server->errand = ERRAND_QUERY;
+    server->left = LEFT_UNKNOWN;
     server->query = query;
     server->ready = false;
     connection_send_last(&server->connection, messages->data, messages->size);

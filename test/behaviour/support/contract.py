@@ -199,6 +199,7 @@ OWN_SETTINGS = [
     "max_server_connections",
     "max_waiting_clients",
     "server_protocol",
+    "server_reset_query_mode",
     "server_tls_negotiation",
     "track_startup_parameters",
 ]

@@ -246,6 +246,8 @@ static void test_bad_values_change_nothing(void **state UNUSED)
         {"client_tls_sslmode", "disabled",
          "disable, allow, prefer, require, verify-ca or verify-full"},
         {"server_tls_negotiation", "yes", "postgres or direct"},
+        {"server_protocol", "3.1", "3.0 or 3.2"},
+        {"server_reset_query_mode", "always", "always-in-session or smart"},
         {"auth_type", "crypt",
          "any, trust, plain, md5, cert, hba, scram-sha-256, ldap or pam"},
     };

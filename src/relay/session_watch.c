@@ -1,0 +1,53 @@
+/*
+ * session_watch.c - what a session leaves behind on its server.
+ *
+ * SPDX-License-Identifier: ISC
+ */
+#include "relay/prepared.h"
+
+#include <string.h>
+
+#include "config/config.h"
+#include "server/leftovers.h"
+#include "server/server_statements.h"
+
+static bool notes_leftovers(void)
+{
+    return settings_current()->server_reset_query_mode == RESET_SMART;
+}
+
+void session_watch(struct session *session)
+{
+    struct server *server = session->client->server;
+    server->watched = notes_leftovers();
+    server->left = server->watched ? LEFT_NOTHING : LEFT_UNKNOWN;
+}
+
+/* What was not watched before, or is not from now on, may have left anything. */
+void session_watch_anew(struct session *session)
+{
+    struct server *server = session->client->server;
+    server->watched = notes_leftovers();
+    if (!server->watched)
+        server->left = LEFT_UNKNOWN;
+}
+
+static bool is_tag(const char *tag, size_t size, const char *wanted)
+{
+    return size == strlen(wanted) + 1 && memcmp(tag, wanted, size) == 0;
+}
+
+void session_take_tag(struct session *session, const char *tag, size_t size)
+{
+    struct server *server = session->client->server;
+    bool discards = is_tag(tag, size, "DISCARD ALL");
+    if (server->watched)
+        server->left = (uint8_t) leftovers_after_tag(server->left, tag, size);
+    /* What the server does not report is not known any more. */
+    if (discards || is_tag(tag, size, "SET") || is_tag(tag, size, "RESET"))
+        server->unreported_unknown = true;
+    if (is_tag(tag, size, "DEALLOCATE"))
+        server_statements_doubt(server->statements);
+    if (statement_tag_is_end_of_all(tag, size))
+        prepared_clear(session);
+}
