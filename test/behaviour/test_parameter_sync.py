@@ -259,3 +259,21 @@ def test_counters(start):
     stats = pooler.stats()
     assert stats["total_query_count"] == stats["total_xact_count"] == 6
     assert stats["total_server_assignment_count"] == 6
+
+
+def test_prepared_statements_behind_a_set(start_pooler):
+    """Also a Parse that is saved, so that nothing but the SET is sent; resets take them along."""
+    for reset in (None, "1"):
+        pooler = start_pooler(pool_mode="transaction", default_pool_size="1",
+                              server_reset_query_always=reset)
+        first, second = pooler.client(application_name="a"), pooler.client(application_name="b")
+        other = pooler.client("p1", application_name="c")
+        for _ in range(2):
+            for client, name in ((first, "a"), (second, "b")):
+                client.send_raw(wire.parse("SHOW application_name", "s"))
+                assert other.value("SHOW application_name") == "c"
+                client.send_raw(wire.bind((), "s") + wire.execute() + wire.sync()
+                                + wire.close("S", "s") + wire.sync())
+                result = client.result()
+                assert (result.types, result.value) == ("12DCZ", name)
+                assert client.result().types == "3Z"
