@@ -38,6 +38,9 @@ enum server_protocol { SERVER_PROTOCOL_3_0, SERVER_PROTOCOL_3_2 };
 /* When server_reset_query is sent: after each session, or as far as the session makes it necessary. */
 enum reset_mode { RESET_ALWAYS_IN_SESSION, RESET_SMART };
 
+/* What is done about features of a session that outlive a transaction, where that is not pooled. */
+enum feature_action { FEATURES_OFF, FEATURES_NOTICE, FEATURES_ERROR };
+
 /* Words of auth_type. */
 enum auth_type {
     AUTH_TYPE_ANY,
@@ -56,7 +59,8 @@ enum auth_type {
  *   BOOL  int-bool: bool        INT, OCTAL: int          UINT: uint32_t
  *   TIME  seconds: usec_t       TEXT, FILE: char * (owns; NULL or "" when unset)
  *   LDAP  as TEXT, with a password in it that is not printed (config/ldap_options.h)
- *   POOL_MODE, SSLMODE, AUTH_TYPE, TLS_NEGOTIATION, SERVER_PROTOCOL, RESET_MODE: the enums above
+ *   POOL_MODE, SSLMODE, AUTH_TYPE, TLS_NEGOTIATION, SERVER_PROTOCOL, RESET_MODE,
+ *   FEATURE_ACTION: the enums above
  */
 #define SETTING_FIELD_BOOL      bool
 #define SETTING_FIELD_INT       int
@@ -72,6 +76,7 @@ enum auth_type {
 #define SETTING_FIELD_TLS_NEGOTIATION enum tls_negotiation
 #define SETTING_FIELD_SERVER_PROTOCOL enum server_protocol
 #define SETTING_FIELD_RESET_MODE enum reset_mode
+#define SETTING_FIELD_FEATURE_ACTION enum feature_action
 
 struct settings {
 #define SETTING(name, type, default_text, when, state, doc) SETTING_FIELD_##type name;

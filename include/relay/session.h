@@ -24,6 +24,7 @@
 #include "base/buffer.h"
 #include "client/client.h"
 #include "relay/client_statements.h"
+#include "relay/session_features.h"
 #include "server/server.h"
 
 enum session_state { SESSION_IDLE, SESSION_WAITING, SESSION_SYNCING, SESSION_LINKED };
@@ -41,6 +42,7 @@ struct session {
     bool notified;       /* has had the notice of query_wait_notify in this wait */
     bool awaits_answers; /* what is in the stash goes on when answers have come */
     bool set_unanswered; /* our own SET has been sent, or goes with what is sent next */
+    struct session_features features;
 };
 
 /* Takes over a client that has logged in; `bytes` came behind its login. */

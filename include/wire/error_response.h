@@ -17,6 +17,7 @@
 #define SQLSTATE_PROTOCOL_VIOLATION "08P01" /* PgBouncer's code for nearly everything */
 #define SQLSTATE_CONFIG_FILE_ERROR  "F0000"
 #define SQLSTATE_SUCCESS            "00000"
+#define SQLSTATE_WARNING            "01000"
 #define SQLSTATE_TOO_MANY           "53300" /* too_many_connections */
 
 /* PgBouncer cuts its own texts at this length, and scripts compare whole texts. */
@@ -31,9 +32,10 @@ struct failure {
 /* Fills `ret_failure` with SQLSTATE_PROTOCOL_VIOLATION and the text. */
 void failure_set(struct failure *ret_failure, const char *format, ...) PRINTF_LIKE(2, 3);
 
-/* Appends one ErrorResponse ('E') or NoticeResponse ('N'). `detail` may be NULL. */
+/* Appends one ErrorResponse ('E') or NoticeResponse ('N', a WARNING too). `detail` may be NULL. */
 void error_response_write(struct buffer *out, const char *severity, const char *sqlstate,
                           const char *message);
+void warning_response_write(struct buffer *out, const char *message, const char *hint);
 void notice_response_write(struct buffer *out, const char *sqlstate, const char *message,
                            const char *detail);
 

@@ -32,6 +32,7 @@ enum {
     TYPE_TLS_NEGOTIATION,
     TYPE_SERVER_PROTOCOL,
     TYPE_RESET_MODE,
+    TYPE_FEATURE_ACTION,
     TYPE_COUNT,
 };
 
@@ -68,6 +69,9 @@ static const char *const server_protocol_words[] = {[SERVER_PROTOCOL_3_0] = "3.0
 static const char *const reset_mode_words[] = {[RESET_ALWAYS_IN_SESSION] = "always-in-session",
                                                [RESET_SMART] = "smart"};
 
+static const char *const feature_action_words[] = {
+    [FEATURES_OFF] = "off", [FEATURES_NOTICE] = "notice", [FEATURES_ERROR] = "error"};
+
 /* The words of the types that are enums, in the order of their values. */
 static const struct words {
     const char *const *words; /* NULL for all other types */
@@ -79,6 +83,7 @@ static const struct words {
     [TYPE_TLS_NEGOTIATION] = {tls_negotiation_words, countof(tls_negotiation_words)},
     [TYPE_SERVER_PROTOCOL] = {server_protocol_words, countof(server_protocol_words)},
     [TYPE_RESET_MODE] = {reset_mode_words, countof(reset_mode_words)},
+    [TYPE_FEATURE_ACTION] = {feature_action_words, countof(feature_action_words)},
 };
 
 /* The place of the word in its enum, or -1. */
@@ -235,6 +240,7 @@ static const char *const expectations[TYPE_COUNT] = {
     [TYPE_TLS_NEGOTIATION] = "postgres or direct",
     [TYPE_SERVER_PROTOCOL] = "3.0 or 3.2",
     [TYPE_RESET_MODE] = "always-in-session or smart",
+    [TYPE_FEATURE_ACTION] = "off, notice or error",
     [TYPE_AUTH_TYPE] = "any, trust, plain, md5, cert, hba, scram-sha-256, ldap or pam",
 };
 

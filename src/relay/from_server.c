@@ -58,9 +58,11 @@ static bool take_parameter(struct piece *piece, const struct frame *frame)
                                       (size_t) frame->size - FRAME_HEADER_SIZE, &place))
         return distrust(piece, "broken ParameterStatus packet");
     /* What our own SET has changed, the client has had all the time. */
-    if (place >= 0 && !piece->session->set_unanswered)
+    if (place >= 0 && !piece->session->set_unanswered) {
         parameters_set(&client->parameters, (unsigned) place,
                        server->parameters.values[place]);
+        session_features_take_parameter(piece->session);
+    }
     return true;
 }
 
@@ -70,14 +72,39 @@ static bool leaves_transaction_open(const struct piece *piece, char status)
     return piece->session->client->pool->limits.mode == POOL_STATEMENT && status != 'I';
 }
 
-static bool take_ready(struct piece *piece, const struct frame *frame)
+/*
+ * What the client is to hear of the features that it has used. Returns false if the session is over.
+ * `*ret_swallowed`: the server has been asked something first, and this ReadyForQuery is kept.
+ */
+static bool tell_features(struct piece *piece, char status, bool *ret_swallowed)
 {
+    struct buffer warnings = {0};
+    *ret_swallowed = session_features_ask(piece->session, status);
+    if (*ret_swallowed)
+        return true;
+    const char *refusal = session_features_tell(piece->session, status, &warnings);
+    if (refusal != NULL)
+        return distrust(piece, refusal);
+    bool sent = warnings.size == 0 ||
+                stream_insert(&piece->stream, warnings.data, warnings.size);
+    buffer_release(&warnings);
+    return sent || lost_client(piece->session);
+}
+
+static bool take_ready(struct piece *piece, const struct frame *frame, bool *ret_swallowed)
+{
+    if (frame->size != FRAME_HEADER_SIZE + 1)
+        return distrust(piece, "bad pkt header");
     char status = (char) piece->stream.position[FRAME_HEADER_SIZE];
-    if (frame->size != FRAME_HEADER_SIZE + 1 || (status != 'I' && status != 'T' && status != 'E'))
+    if (status != 'I' && status != 'T' && status != 'E')
         return distrust(piece, "bad pkt header");
     if (leaves_transaction_open(piece, status))
         return distrust(piece, "transaction blocks not allowed in statement pooling mode");
-    session_end_query(piece->session, status);
+    if (piece->server->watched && session_features_are_watched(piece->session) &&
+        !tell_features(piece, status, ret_swallowed))
+        return false;
+    if (!*ret_swallowed)
+        session_end_query(piece->session, status);
     return true;
 }
 
@@ -129,16 +156,31 @@ static bool watches_tag(const struct session *session, const struct frame *frame
             session->statements.by_name != NULL);
 }
 
+/* A longer one is not gathered: who takes advisory locks asks for few columns. */
+#define COLUMNS_MESSAGE_MAX 1024
+
+static bool watches_columns(const struct session *session, const struct frame *frame)
+{
+    return frame->type == 'T' && session->client->server->watched &&
+           frame->size <= COLUMNS_MESSAGE_MAX;
+}
+
 /* A message that the client gets, looked at for what it tells of the session. */
 static void watch(struct piece *piece, const struct frame *frame)
 {
     struct server *server = piece->server;
-    if (watches_tag(piece->session, frame))
-        session_take_tag(piece->session,
-                         (const char *) piece->stream.position + FRAME_HEADER_SIZE,
-                         (size_t) frame->size - FRAME_HEADER_SIZE);
-    else if (server->watched)
-        server->left = (uint8_t) leftovers_after_message(server->left, frame->type);
+    const uint8_t *body = piece->stream.position + FRAME_HEADER_SIZE;
+    size_t size = (size_t) frame->size - FRAME_HEADER_SIZE;
+    if (watches_tag(piece->session, frame)) {
+        session_take_tag(piece->session, (const char *) body, size);
+        return;
+    }
+    if (!server->watched)
+        return;
+    server->left = (uint8_t) leftovers_after_message(server->left, frame->type);
+    if (frame->type == 'D' || frame->type == 'T')
+        session_features_take_rows(piece->session,
+                                   watches_columns(piece->session, frame) ? body : NULL, size);
 }
 
 /* Puts the error that the client is to get before the one that is swallowed. */
@@ -173,7 +215,7 @@ static bool take_message(struct piece *piece, const struct frame *frame)
     struct server *server = piece->server;
     unsigned answer = answers_next(&server->answers);
     bool swallowed = is_swallowed(answer, frame->type);
-    bool of_set = swallowed && (answer & ANSWER_TYPE) == 'Q';
+    bool of_set = swallowed && (answer & ANSWER_TYPE) == 'Q' && piece->session->features.asked == 0;
     if (swallowed && (answer & ANSWER_REPLACED) && !replace_error(piece))
         return false;
     bool repeated = is_repeated(piece, frame);
@@ -193,7 +235,9 @@ static bool take_message(struct piece *piece, const struct frame *frame)
         return false;
     if (repeated && frame->type == 'Z')
         return repeat_pipeline(piece, frame);
-    if (frame->type == 'Z' && !swallowed && !take_ready(piece, frame))
+    if (swallowed && piece->session->features.asked != 0)
+        swallowed = !session_features_answered(piece->session, frame->type);
+    if (frame->type == 'Z' && !swallowed && !take_ready(piece, frame, &swallowed))
         return false;
     if (!(server_message_flags[frame->type] & (MESSAGE_ASYNCHRONOUS | MESSAGE_WHOLE)))
         server->ready = false;
@@ -235,6 +279,7 @@ static bool take_next(struct piece *piece)
     if (flags == 0)
         return distrust(piece, "unknown pkt");
     bool whole = (flags & MESSAGE_WHOLE) || watches_tag(piece->session, &frame) ||
+                 watches_columns(piece->session, &frame) ||
                  (frame.type == 'E' && repeat_reads_error(piece->session, (size_t) frame.size));
     if (!whole || available >= frame.size)
         return take_message(piece, &frame);

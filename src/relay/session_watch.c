@@ -19,17 +19,18 @@ static bool notes_leftovers(void)
 void session_watch(struct session *session)
 {
     struct server *server = session->client->server;
-    server->watched = notes_leftovers();
-    server->left = server->watched ? LEFT_NOTHING : LEFT_UNKNOWN;
+    server->left = notes_leftovers() ? LEFT_NOTHING : LEFT_UNKNOWN;
+    server->watched = notes_leftovers() || session_features_are_watched(session);
+    session->features = (struct session_features){.told = session->features.told};
 }
 
 /* What was not watched before, or is not from now on, may have left anything. */
 void session_watch_anew(struct session *session)
 {
     struct server *server = session->client->server;
-    server->watched = notes_leftovers();
-    if (!server->watched)
+    if (!notes_leftovers())
         server->left = LEFT_UNKNOWN;
+    server->watched = notes_leftovers() || session_features_are_watched(session);
 }
 
 static bool is_tag(const char *tag, size_t size, const char *wanted)
@@ -41,8 +42,10 @@ void session_take_tag(struct session *session, const char *tag, size_t size)
 {
     struct server *server = session->client->server;
     bool discards = is_tag(tag, size, "DISCARD ALL");
-    if (server->watched)
+    if (server->watched) {
         server->left = (uint8_t) leftovers_after_tag(server->left, tag, size);
+        session_features_take_tag(session, tag, size);
+    }
     /* What the server does not report is not known any more. */
     if (discards || is_tag(tag, size, "SET") || is_tag(tag, size, "RESET"))
         server->unreported_unknown = true;

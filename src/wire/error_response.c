@@ -26,15 +26,17 @@ static void add_field(struct buffer *out, char field, const char *text)
     message_add_text(out, text);
 }
 
+/* `text`, if there is one, goes into one more field. */
 static void write_response(struct buffer *out, uint8_t type, const char *severity,
-                           const char *sqlstate, const char *message, const char *detail)
+                           const char *sqlstate, const char *message, char other,
+                           const char *text)
 {
     size_t mark = message_begin(out, type);
     add_field(out, 'S', severity);
     add_field(out, 'C', sqlstate);
     add_field(out, 'M', message);
-    if (detail != NULL)
-        add_field(out, 'D', detail);
+    if (text != NULL)
+        add_field(out, other, text);
     message_add_byte(out, 0);
     message_end(out, mark);
 }
@@ -42,13 +44,18 @@ static void write_response(struct buffer *out, uint8_t type, const char *severit
 void error_response_write(struct buffer *out, const char *severity, const char *sqlstate,
                           const char *message)
 {
-    write_response(out, 'E', severity, sqlstate, message, NULL);
+    write_response(out, 'E', severity, sqlstate, message, 0, NULL);
 }
 
 void notice_response_write(struct buffer *out, const char *sqlstate, const char *message,
                            const char *detail)
 {
-    write_response(out, 'N', "NOTICE", sqlstate, message, detail);
+    write_response(out, 'N', "NOTICE", sqlstate, message, 'D', detail);
+}
+
+void warning_response_write(struct buffer *out, const char *message, const char *hint)
+{
+    write_response(out, 'N', "WARNING", SQLSTATE_WARNING, message, 'H', hint);
 }
 
 /* The first occurrence of a field counts. */

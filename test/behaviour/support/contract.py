@@ -202,4 +202,5 @@ OWN_SETTINGS = [
     "server_reset_query_mode",
     "server_tls_negotiation",
     "track_startup_parameters",
+    "warn_session_features",
 ]

@@ -248,6 +248,7 @@ static void test_bad_values_change_nothing(void **state UNUSED)
         {"server_tls_negotiation", "yes", "postgres or direct"},
         {"server_protocol", "3.1", "3.0 or 3.2"},
         {"server_reset_query_mode", "always", "always-in-session or smart"},
+        {"warn_session_features", "on", "off, notice or error"},
         {"auth_type", "crypt",
          "any, trust, plain, md5, cert, hba, scram-sha-256, ldap or pam"},
     };
