@@ -277,3 +277,20 @@ def test_prepared_statements_behind_a_set(start_pooler):
                 result = client.result()
                 assert (result.types, result.value) == ("12DCZ", name)
                 assert client.result().types == "3Z"
+
+
+def test_stale_plan_behind_a_set(start_pooler, pg):
+    """What is repeated does not count our SET."""
+    pg.sql("DROP TABLE IF EXISTS changes; CREATE TABLE changes AS SELECT 1 AS a;"
+           " GRANT SELECT ON changes TO public")
+    pooler = start_pooler(pool_mode="transaction", default_pool_size="1")
+    first, other = pooler.client(application_name="a"), pooler.client(application_name="b")
+    first.send_raw(wire.parse("SELECT * FROM changes", "s") + wire.sync())
+    first.result().check()
+    run = wire.bind((), "s") + wire.execute() + wire.sync()
+    first.send_raw(run)
+    assert first.result().check().rows == [["1"]]
+    pg.sql("ALTER TABLE changes ADD COLUMN b int DEFAULT 2")
+    other.query("SELECT 1")
+    first.send_raw(run)
+    assert first.result().check().rows == [["1", "2"]]
