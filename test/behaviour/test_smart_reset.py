@@ -4,6 +4,7 @@ import pytest
 
 from support import wire
 from support.fake_server import (answer, command_complete, error_body, parameter_status, ready)
+from support.process import wait_for
 from support.truth import check_clean
 
 pytestmark = pytest.mark.pgweir_only("a setting of its own")
@@ -204,6 +205,24 @@ def test_our_own_set_leaves_nothing(start):
         pooler.wait_pool(sv_active=0, sv_tested=0)
     assert server.queries() == ["SET application_name='one';", "BEGIN", "COMMIT",
                                 "SET application_name='two';", "BEGIN", "COMMIT", "BEGIN", "COMMIT"]
+
+
+@pytest.mark.parametrize("reply", [
+    wire.message("E", error_body("cannot", "ERROR", "42501")) + ready(),
+    command_complete("RESET") + ready("T"),
+    command_complete("RESET") + ready() + ready(), None], ids=["error", "open", "two ends", "silence"])
+def test_part_of_a_reset_that_fails(start, reply):
+    """As with the whole: such a server is never used again, at a deadline at the latest."""
+    def script(side):
+        if side.log_in():
+            side.serve(lambda side, sql: command_complete(sql) + ready() if sql == "LISTEN" else
+                       reply if sql == "UNLISTEN *;" else answer(side.number))
+    pooler, server = start(script, server_connect_timeout="0.5", server_login_retry="0.1")
+    client = pooler.client()
+    client.query("LISTEN")
+    client.terminate()
+    assert pooler.client().value("SELECT 1") == "2"
+    wait_for(lambda: hasattr(server.sides[0], "ended"), "the first one is closed")
 
 
 # With PostgreSQL: nothing of a session reaches the next one, which gets the same server.
