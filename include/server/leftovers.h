@@ -4,7 +4,7 @@
  * Nothing a client sends is parsed. A command whose tag is known to leave nothing, or one kind of
  * thing, counts as that; whatever may run a function may leave what a function can leave; whatever is
  * not known may leave anything. Failed commands have no tag and count as functions: locks, prepared
- * statements and sequences survive a rollback. Reasons: doc/adr/0011-smart-resets.md.
+ * statements and sequences survive a rollback. Reasons: doc/adr/0013-smart-resets.md.
  *
  * SPDX-License-Identifier: ISC
  */
