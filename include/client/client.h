@@ -79,6 +79,7 @@ struct client {
     usec_t query_start_us;         /* of the running or waiting query; 0 if none */
     enum client_state state;
     enum console_role console_role;
+    enum replication replication;
     bool counted_database : 1, counted_user : 1;
     bool in_pool : 1;
 };
@@ -143,6 +144,12 @@ void client_close(struct client *client, const char *reason, const char *message
 
 /* The same with the SQLSTATE and message of a failed server login. */
 void client_close_with_failure(struct client *client, const struct failure *failure);
+
+/* It has no server, but waits in the queue or for the login of one of its own. */
+static inline bool client_is_waiting(const struct client *client)
+{
+    return client->waiter.queued || client->waiter.server != NULL;
+}
 
 /* Words of SHOW CLIENTS: "active", "idle", "waiting", "active_cancel_req", "waiting_cancel_req". */
 const char *client_state_name(const struct client *client);

@@ -18,7 +18,7 @@ enum login_stage {
     LOGIN_DELAYED,       /* waits because the last ones like it have failed (auth_delay_max) */
     LOGIN_AUTHENTICATING,
     LOGIN_CHECKING,      /* PAM or LDAP is asked about the password */
-    LOGIN_WELCOME,       /* authenticated; waits for the pool's first server login */
+    LOGIN_WELCOME,       /* authenticated; waits for a server login: the first one, or its own */
 };
 
 struct client_login {
@@ -29,6 +29,8 @@ struct client_login {
     struct deadline delay;     /* of LOGIN_DELAYED */
     struct outside_check *check; /* owns; NULL unless PAM or LDAP was asked */
     struct ldap_options *ldap;   /* owns until the check has them; NULL without LDAP */
+    struct dedicated dedicated;  /* of a client for replication */
+    char *options;               /* owns; what it sends to its server; NULL: none */
     enum login_stage stage;
     unsigned minor_version; /* of protocol 3 that is spoken */
     bool ssl_asked, gss_asked;

@@ -94,9 +94,22 @@ struct waiter {
     struct task task;           /* posted when the wait is over: read `server` and `failed` then */
     struct server *server;      /* granted; the waiter must link it or give it back */
     usec_t since_us;
+    struct dedicated *dedicated; /* borrows; waits for a server of its own. Else NULL */
     bool queued;
     bool for_welcome; /* waits for the first login of the pool, not for a server */
     bool failed;      /* pool->login_failure tells why */
+    bool dedicated_failed; /* the login of the server of its own has failed */
+};
+
+/*
+ * A server connection that is opened for one client alone, for replication; a member of a client's
+ * login, zeroed. The first three are filled in by who asks, the welcome by the pool.
+ */
+struct dedicated {
+    enum replication replication;
+    struct parameters *parameters; /* borrows; the client's: sent to the server, then as it says */
+    const char *options;           /* borrows; sent as it is; NULL: none */
+    struct buffer welcome;         /* owns; the untracked ParameterStatus messages of its login */
 };
 
 /* What a pool knows of its clients: that they are there. Members of struct client. */
@@ -125,6 +138,8 @@ struct pool {
     unsigned cancels_queued; /* cancel requests that wait for such a connection */
     struct waiter *waiters;
     unsigned waiter_count;
+    unsigned dedicated_count;  /* of the waiters: who wait for a server of their own */
+    unsigned dedicated_logins; /* of the servers in login: such ones */
     struct pool_client *clients; /* logged in, or waiting for the welcome */
     unsigned client_count;
 
@@ -182,6 +197,15 @@ bool pool_queue_is_full(const struct pool *pool, struct failure *ret_failure);
 
 /* Queues for a server, or for the welcome. The waiter's task is posted when the wait is over. */
 void pool_wait(struct pool *pool, struct waiter *waiter, bool for_welcome, usec_t since_us);
+
+/*
+ * Queues for a server of one's own. When it is its turn and there is room, idle servers of the pool
+ * making some if need be, a connection is opened and promised to the waiter: it has left the queue
+ * then, and `server` is set. The task is posted when the login has ended: `server` is logged in, or
+ * `failed` or `dedicated_failed` is set. Such a server is never lent to anybody else.
+ */
+void pool_wait_dedicated(struct pool *pool, struct waiter *waiter, struct dedicated *dedicated,
+                         usec_t since_us);
 
 /* Leaves the queue; fine if not queued. A server that was granted already is given back. */
 void pool_cancel_wait(struct pool *pool, struct waiter *waiter);

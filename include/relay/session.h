@@ -61,6 +61,13 @@ static inline struct session *session_of(const struct client *client)
     return client->session;
 }
 
+/* The mode in force. A client for replication keeps its server, whatever the mode of its pool. */
+static inline enum pool_mode session_pool_mode(const struct session *session)
+{
+    const struct client *client = session->client;
+    return client->replication != REPLICATION_NONE ? POOL_SESSION : client->pool->limits.mode;
+}
+
 /* Ends the session: the server is given back or closed, the client is told and closed. */
 void session_close(struct session *session, const char *reason, const char *message);
 

@@ -16,6 +16,8 @@
  *     then what was sent behind is no part of it and is answered. Nobody can tell whether it has
  *     been read, unless it was one Sync that is answered at once. So such a queue is in doubt for
  *     good: more may come than it knows of;
+ *   - in CopyBoth (a walsender) both sides send COPY data until each has said CopyDone; whatever
+ *     else a client sends there ends the connection;
  *   - a Query and a FunctionCall are never answered by ReadyForQuery alone;
  *   - CopyDone and CopyFail outside COPY are ignored and not answered.
  *
@@ -64,6 +66,7 @@ struct answers {
     bool unnamed_sent;      /* one was sent behind the last Sync. The same */
     bool skipping;     /* the server skips everything until the next Sync is sent */
     bool copying;      /* the server reads COPY data, and the client has not ended it */
+    bool copying_both; /* the head has begun CopyBoth: it may be silent as long as it likes */
     bool begun;        /* something has come for the head */
     bool in_doubt;     /* more may be answered than what the queue holds */
     bool other_in_copy;     /* what is no COPY data and no Sync was sent into the COPY at the head */

@@ -91,6 +91,8 @@ struct server_link_ops {
     void (*deadline_passed)(struct server *server);
     /* transaction_timeout is over. */
     void (*transaction_over)(struct server *server);
+    /* A replication connection is not to be used any more. */
+    void (*close_needed)(struct server *server);
 };
 
 struct server {
@@ -106,6 +108,7 @@ struct server {
     const char *database_name, *user_name;  /* own a reference each; for the log and SHOW */
     const char *host;                       /* owns a reference; as it was picked from the entry */
     uint64_t id;
+    enum replication replication; /* if any, it serves one client and is then closed */
     enum server_state state;
     enum errand errand;
     struct server_query *query; /* borrows while the errand is a query */
@@ -165,6 +168,9 @@ struct server_options {
     const struct scram_keys *learned;  /* or NULL */
     const char *client_encoding, *datestyle, *timezone, *application_name; /* NULL: not sent */
     const char *connect_query;         /* NULL: none */
+    enum replication replication;
+    const struct parameters *client_parameters; /* sent if it is for replication, else NULL */
+    const char *client_options;                 /* the same; or NULL */
     usec_t connect_timeout_us;         /* connect and login together; 0: no limit */
     usec_t lifetime_us;                /* 0: no limit */
 };
@@ -200,6 +206,9 @@ void server_run_reset(struct server *server, const char *sql, bool total, usec_t
  */
 void server_run_query(struct server *server, const struct buffer *messages,
                       struct server_query *query);
+
+/* It has been marked close_needed: a replication connection that is linked is told, from the loop. */
+void server_tell_close_needed(struct server *server);
 
 /* The relay takes over the reading. */
 void server_link(struct server *server, struct session *session,

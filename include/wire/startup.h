@@ -92,6 +92,25 @@ bool startup_read_parameters(const uint8_t *body, size_t size, struct startup_pa
                              struct failure *ret_failure) MUST_CHECK;
 void startup_parameters_release(struct startup_parameters *parameters);
 
+/* What a connection asks for with the startup parameter `replication`. */
+enum replication {
+    REPLICATION_NONE,
+    REPLICATION_LOGICAL,  /* "database": a walsender that is connected to a database */
+    REPLICATION_PHYSICAL, /* "true" and its like: one that is connected to none */
+};
+
+/*
+ * Reads the value as PostgreSQL does: "database", or a boolean word in any of its spellings. Returns
+ * false for any other text.
+ */
+bool startup_read_replication(const char *value, enum replication *ret_replication) MUST_CHECK;
+
+/* The value that asks a server for it; NULL for REPLICATION_NONE. */
+const char *startup_replication_value(enum replication replication);
+
+/* The words of SHOW: "none", "logical", "physical". */
+const char *replication_name(enum replication replication);
+
 /*
  * Walks a startup `options` string: "-c name=value", "-cname=value", "--name=value", separated by
  * blanks, a backslash escapes the next character. Calls `accept` for each pair; `accept` returns

@@ -177,8 +177,6 @@ static void detach(struct client *client)
     }
     if (client->by_key.tbl != NULL)
         HASH_DELETE(by_key, clients->keys, client);
-    if (client->pool != NULL)
-        pool_cancel_wait(client->pool, &client->waiter);
     if (client->in_pool)
         pool_remove_client(client->pool, &client->member);
     if (client->counted_user)
@@ -202,7 +200,9 @@ static void close_with(struct client *client, const char *reason, const struct b
     struct clients *clients = client->clients;
     struct loop *loop = clients->pools->loop;
     log_closing(client, reason);
-    client_login_destroy(client->login); /* first: its question may keep the database */
+    if (client->pool != NULL) /* what it waits for may be a member of the login */
+        pool_cancel_wait(client->pool, &client->waiter);
+    client_login_destroy(client->login); /* before the counts: its question may keep the database */
     client->login = NULL;
     detach(client);
     client->state = CLIENT_CLOSED;
@@ -337,7 +337,7 @@ const char *client_state_name(const struct client *client)
 {
     if (client->state == CLIENT_CANCEL)
         return client->server != NULL ? "active_cancel_req" : "waiting_cancel_req";
-    if (client->waiter.queued)
+    if (client_is_waiting(client))
         return "waiting";
     return client->server != NULL ? "active" : "idle";
 }

@@ -37,6 +37,8 @@ void client_login_destroy(struct client_login *login)
     deadline_clear(&login->delay);
     outside_check_end(login->check);
     ldap_options_destroy(login->ldap);
+    buffer_release(&login->dedicated.welcome);
+    free(login->options);
     free(login);
 }
 
@@ -378,6 +380,18 @@ void client_login_limit_login(struct client *client)
                        settings_current()->client_login_timeout, client->connect_us);
 }
 
+/* What a client for replication gets is what its own server said to it. */
+static void wait_for_own_server(struct client *client)
+{
+    struct client_login *login = client->login;
+    login->dedicated.replication = client->replication;
+    login->dedicated.parameters = &client->parameters;
+    login->dedicated.options = login->options;
+    login->stage = LOGIN_WELCOME;
+    pool_wait_dedicated(client->pool, &client->waiter, &login->dedicated, clock_now_us());
+    (void) set_wait_limit(client);
+}
+
 void client_authenticated(struct client *client)
 {
     struct database *database = client->database;
@@ -409,6 +423,10 @@ void client_authenticated(struct client *client)
         return;
     }
     join_pool(client, pools_get_pool(pools, database, client->user));
+    if (client->replication != REPLICATION_NONE) {
+        wait_for_own_server(client);
+        return;
+    }
     if (client->pool->welcome_known) {
         client_welcome(client);
         return;
@@ -426,7 +444,9 @@ void client_login_waited(struct client *client)
 {
     if (client->waiter.failed)
         client_close_with_failure(client, &client->pool->login_failure);
-    else if (client->pool->welcome_known)
+    else if (client->waiter.dedicated_failed)
+        client_close(client, "login failed", "login failed");
+    else if (client->waiter.server != NULL || client->pool->welcome_known)
         client_welcome(client);
     else /* forgotten again in the same turn */
         pool_wait(client->pool, &client->waiter, true, client->waiter.since_us);
@@ -499,12 +519,16 @@ static void give_key(struct client *client)
 static void write_welcome(struct client *client, struct buffer *out)
 {
     const char *notice = settings_current()->login_notify_message;
-    if (client->console_role == CONSOLE_NONE) {
-        const struct buffer *opening = opening_for(client);
+    const struct buffer *opening;
+    if (client->console_role == CONSOLE_NONE && client->replication == REPLICATION_NONE) {
+        opening = opening_for(client);
         message_add_bytes(out, opening->data, opening->size);
     } else {
         message_write_authentication(out, 0, NULL, 0);
-        write_console_parameters(out);
+        opening = &client->login->dedicated.welcome; /* empty for the console */
+        message_add_bytes(out, opening->data, opening->size);
+        if (client->console_role != CONSOLE_NONE)
+            write_console_parameters(out);
         write_tracked_parameters(client, out);
     }
     message_write_backend_key(out, client->cancel_key, client->cancel_key_size);
@@ -531,6 +555,7 @@ void client_welcome(struct client *client)
     clients->logging_in_count--;
     client->state = CLIENT_READY;
     client->login = NULL;
+    client->waiter.dedicated = NULL; /* was a member of the login */
     deadline_clear(&client->deadline);
     const uint8_t *early = collector_rest(&login->incoming, &early_size);
     clients->ops->ready(client, early, early_size);

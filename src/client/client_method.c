@@ -123,6 +123,7 @@ static const struct hba_rule *find_rule(const struct client *client)
     struct hba_login login = {.database = client->database_name,
                               .user = client->user_name,
                               .tls = tls_is_established(&client->connection),
+                              .physical_replication = client->replication == REPLICATION_PHYSICAL,
                               .family = peer->family};
     if (peer->family == AF_INET)
         login.ipv4 = peer->ipv4;

@@ -26,19 +26,9 @@
 /* What is gathered from the packet; the texts borrow it. */
 struct startup {
     struct client *client;
-    const char *user, *database;
+    const char *user, *database, *options;
     unsigned unsupported_count; /* names that begin with _pq_. */
 };
-
-static bool is_true(const char *text)
-{
-    static const char *const words[] = {"true", "yes", "on", "1"};
-    for (size_t i = 0; i < countof(words); i++)
-        if (strncasecmp(words[i], text, strlen(text)) == 0 && text[0] != '\0' &&
-            (strcasecmp(text, "o") != 0))
-            return true;
-    return false;
-}
 
 /* "app - 10.0.0.7:40112": tells where the application runs. */
 static void set_application_name_with_host(struct client *client, const char *name)
@@ -106,6 +96,26 @@ static bool take_session_parameter(struct client *client, const char *name, cons
     return true;
 }
 
+static bool take_replication(struct client *client, const char *value, struct failure *ret_failure)
+{
+    if (startup_read_replication(value, &client->replication))
+        return true;
+    log_warn(&client->subject, "unsupported startup parameter: replication=%s", value);
+    failure_set(ret_failure, "invalid value for parameter \"replication\": \"%s\"", value);
+    return false;
+}
+
+/* For replication they are the server's affair; of others it would know nothing. */
+static bool take_options(struct client *client, const char *options, struct failure *ret_failure)
+{
+    if (options == NULL)
+        return true;
+    if (client->replication == REPLICATION_NONE)
+        return startup_read_options(options, accept_option, client, ret_failure);
+    client->login->options = memory_copy_text(options);
+    return true;
+}
+
 static bool take_parameter(struct startup *startup, const struct startup_parameter *parameter,
                            struct failure *ret_failure)
 {
@@ -117,11 +127,9 @@ static bool take_parameter(struct startup *startup, const struct startup_paramet
     } else if (strcmp(name, "database") == 0) {
         startup->database = value;
     } else if (strcmp(name, "options") == 0) {
-        return startup_read_options(value, accept_option, client, ret_failure);
+        startup->options = value;
     } else if (strcmp(name, "replication") == 0) {
-        /* Replication connections are never pooled with others; they come with their own issue. */
-        if (is_true(value) || strcmp(value, "database") == 0)
-            return refuse_parameter(client, name, value, ret_failure);
+        return take_replication(client, value, ret_failure);
     } else if (strncmp(name, "_pq_.", 5) == 0) {
         startup->unsupported_count++;
     } else {
@@ -138,6 +146,8 @@ static bool take_parameters(struct startup *startup, const struct startup_parame
     for (size_t i = 0; i < parameters->count; i++)
         if (!take_parameter(startup, &parameters->items[i], ret_failure))
             return false;
+    if (!take_options(client, startup->options, ret_failure))
+        return false;
     if (startup->user == NULL || startup->user[0] == '\0') {
         failure_set(ret_failure, "no username supplied");
         return false;
@@ -339,8 +349,11 @@ static void log_login_attempt(const struct client *client)
 {
     char tls[TLS_DESCRIPTION_SIZE];
     tls_describe(&client->connection, tls, sizeof(tls));
-    log_info(&client->subject, "login attempt: db=%s user=%s tls=%s replication=no",
-             client->database_name, client->user_name, tls[0] != '\0' ? tls : "no");
+    log_info(&client->subject, "login attempt: db=%s user=%s tls=%s replication=%s",
+             client->database_name, client->user_name, tls[0] != '\0' ? tls : "no",
+             client->replication == REPLICATION_NONE      ? "no"
+             : client->replication == REPLICATION_LOGICAL ? "database"
+                                                          : "yes");
 }
 
 /* What is left when it is known who the user is: up to the first authentication request. */
@@ -434,9 +447,11 @@ static bool admit(struct client *client, const struct startup *startup,
     if (!check_client_limit(client, console, ret_failure))
         return false;
     client->database = pools_find_database(client->clients->pools, startup->database, true);
-    if (console)
+    if (console) {
+        client->replication = REPLICATION_NONE; /* there is nothing to replicate */
         client->console_role =
             client_is_owner_of_process(client) ? CONSOLE_ADMIN : console_role_of(client, startup->user);
+    }
     return client->database == NULL || count_database(client, is_exempt(client), ret_failure);
 }
 

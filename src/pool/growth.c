@@ -48,6 +48,12 @@ static unsigned expected_servers(const struct pool *pool)
     return pool->server_counts[SERVER_TESTED] + pool->server_counts[SERVER_BEING_CANCELED];
 }
 
+/* Waiters whom any server suits. */
+static unsigned ordinary_waiters(const struct pool *pool)
+{
+    return pool->waiter_count - pool->dedicated_count;
+}
+
 static unsigned connected_servers(const struct pool *pool)
 {
     return pool_server_count(pool) - pool->cancel_count;
@@ -92,11 +98,21 @@ static bool reserve_is_due(struct pool *pool)
     return true;
 }
 
+static bool is_below_size(const struct pool *pool)
+{
+    return pool->limits.pool_size == 0 || pool_server_count(pool) < pool->limits.pool_size;
+}
+
 static bool size_allows(struct pool *pool)
 {
-    if (pool->limits.pool_size == 0 || pool_server_count(pool) < pool->limits.pool_size)
-        return true;
-    return reserve_is_due(pool);
+    struct server *server;
+    while (!is_below_size(pool)) {
+        server = pool_surplus_for_dedicated(pool);
+        if (server == NULL)
+            return reserve_is_due(pool);
+        pool_close_server(pool, server, "evicted");
+    }
+    return true;
 }
 
 static void log_use_of_reserve(const struct pool *pool)
@@ -122,8 +138,12 @@ static const struct secret *server_secret(const struct pool *pool)
     return secret_is_empty(&pool->fetched) ? &none : &pool->fetched;
 }
 
+/* Opens a connection; for one client alone if it is the turn of one who needs that. */
 static void launch(struct pool *pool)
 {
+    static const struct dedicated none;
+    struct waiter *waiter = pool_dedicated_is_next(pool) ? pool->waiters : NULL;
+    const struct dedicated *dedicated = waiter != NULL ? waiter->dedicated : &none;
     const struct config_database *config = pool->database->config;
     const struct settings *settings = settings_current();
     const char *host =
@@ -147,12 +167,22 @@ static void launch(struct pool *pool)
         .datestyle = config->datestyle,
         .timezone = config->timezone,
         .application_name = config->application_name,
-        .connect_query = config->connect_query,
+        .replication = dedicated->replication,
+        .client_parameters = dedicated->parameters,
+        .client_options = dedicated->options,
+        /* A walsender without a database knows no SQL. */
+        .connect_query =
+            dedicated->replication == REPLICATION_PHYSICAL ? NULL : config->connect_query,
         .connect_timeout_us = settings->server_connect_timeout,
         .lifetime_us = pool->limits.server_lifetime_us,
     };
+    struct server *server = server_open(pool->pools->loop, &pool_server_ops, pool, &options);
+    pool_add_server(pool, server);
+    if (waiter != NULL) {
+        pool_promise(pool, waiter, server);
+        return;
+    }
     pool->attempt_wanted = false;
-    pool_add_server(pool, server_open(pool->pools->loop, &pool_server_ops, pool, &options));
 }
 
 /* A used server is checked before anything new is opened. Returns true if there was one. */
@@ -172,17 +202,19 @@ static bool check_used_server(struct pool *pool)
 /* A connection is needed, and the pool's own rules allow it now. */
 static bool wants_server(struct pool *pool)
 {
-    unsigned under_way = pool->server_counts[SERVER_LOGIN];
-    bool needed = pool->waiter_count > expected_servers(pool) + under_way ||
-                  (pool->attempt_wanted && under_way == 0) || below_minimum(pool);
+    unsigned under_way = pool->server_counts[SERVER_LOGIN] - pool->dedicated_logins;
+    bool needed = ordinary_waiters(pool) > expected_servers(pool) + under_way ||
+                  pool_dedicated_is_next(pool) || (pool->attempt_wanted && under_way == 0) ||
+                  below_minimum(pool);
     if (!needed || !may_log_in(pool))
         return false;
-    return retry_is_due(pool) && size_allows(pool);
+    /* A login for one client alone has nothing to do with those that failed. */
+    return (pool_dedicated_is_next(pool) || retry_is_due(pool)) && size_allows(pool);
 }
 
 void pool_grow(struct pool *pool)
 {
-    while (pool->waiter_count > expected_servers(pool) && check_used_server(pool))
+    while (ordinary_waiters(pool) > expected_servers(pool) && check_used_server(pool))
         ;
     if (!wants_server(pool)) {
         pool_leave_hungry(pool);

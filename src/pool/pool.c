@@ -40,10 +40,16 @@ static bool is_free(enum server_state state)
     return state == SERVER_IDLE || state == SERVER_USED;
 }
 
+static bool is_dedicated_login(const struct server *server)
+{
+    return server->state == SERVER_LOGIN && server->replication != REPLICATION_NONE;
+}
+
 static void list_server(struct pool *pool, struct server *server, enum server_state state)
 {
     server->state = state;
     pool->server_counts[state]++;
+    pool->dedicated_logins += is_dedicated_login(server);
     if (state == SERVER_IDLE && settings_current()->server_round_robin)
         DL_APPEND(pool->servers[state], server);
     else
@@ -57,6 +63,7 @@ static void list_server(struct pool *pool, struct server *server, enum server_st
 static void unlist_server(struct pool *pool, struct server *server)
 {
     pool->server_counts[server->state]--;
+    pool->dedicated_logins -= is_dedicated_login(server);
     DL_DELETE(pool->servers[server->state], server);
 }
 
@@ -73,6 +80,7 @@ void pool_retire_server(struct server *server)
         return;
     server->close_needed = true;
     budgets_count_close_needed(server->pool, 1);
+    server_tell_close_needed(server);
 }
 
 void pool_add_server(struct pool *pool, struct server *server)
@@ -178,24 +186,51 @@ enum take_result pool_take(struct pool *pool, struct server **ret_server,
     return pool_queue_is_full(pool, ret_failure) ? TAKE_REFUSED : TAKE_WAIT;
 }
 
-void pool_wait(struct pool *pool, struct waiter *waiter, bool for_welcome, usec_t since_us)
+static void count_waiter(struct pool *pool, const struct waiter *waiter, int change)
+{
+    pool->waiter_count += (unsigned) change;
+    if (waiter->dedicated != NULL)
+        pool->dedicated_count += (unsigned) change;
+    budgets_note_demand(pool);
+}
+
+static void wait_for(struct pool *pool, struct waiter *waiter, bool for_welcome,
+                     struct dedicated *dedicated, usec_t since_us)
 {
     waiter->since_us = since_us;
     waiter->for_welcome = for_welcome;
-    waiter->failed = false;
+    waiter->dedicated = dedicated;
+    waiter->failed = waiter->dedicated_failed = false;
     waiter->queued = true;
     DL_APPEND(pool->waiters, waiter);
-    pool->waiter_count++;
-    budgets_note_demand(pool);
+    count_waiter(pool, waiter, 1);
     pool_tend(pool);
+}
+
+void pool_wait(struct pool *pool, struct waiter *waiter, bool for_welcome, usec_t since_us)
+{
+    wait_for(pool, waiter, for_welcome, NULL, since_us);
+}
+
+void pool_wait_dedicated(struct pool *pool, struct waiter *waiter, struct dedicated *dedicated,
+                         usec_t since_us)
+{
+    wait_for(pool, waiter, false, dedicated, since_us);
 }
 
 static void leave_queue(struct pool *pool, struct waiter *waiter)
 {
     DL_DELETE(pool->waiters, waiter);
-    pool->waiter_count--;
-    budgets_note_demand(pool);
+    count_waiter(pool, waiter, -1);
     waiter->queued = false;
+}
+
+void pool_promise(struct pool *pool, struct waiter *waiter, struct server *server)
+{
+    leave_queue(pool, waiter);
+    server->promised_to = waiter;
+    waiter->server = server;
+    pool_tend(pool); /* whoever stands behind may not need a connection of his own */
 }
 
 /* The wait is over; `waiter` learns from its members how. */
@@ -226,7 +261,7 @@ static void serve_waiters(struct pool *pool)
     struct waiter *waiter;
     while ((waiter = pool->waiters) != NULL) {
         struct server *server = NULL;
-        if (waiter->for_welcome && !pool->welcome_known)
+        if (waiter->dedicated != NULL || (waiter->for_welcome && !pool->welcome_known))
             return;
         if (!waiter->for_welcome) {
             server = usable_idle_server(pool);
@@ -265,7 +300,7 @@ static void make_free(struct pool *pool, struct server *server, enum server_stat
     set_idle_deadline(server);
     if (pool->waiters != NULL && !pool_is_paused(pool)) {
         serve_waiters(pool);
-        if (state == SERVER_USED)
+        if (state == SERVER_USED || pool_dedicated_is_next(pool))
             pool_tend(pool);
     } else {
         pool_feed_hungry(pool);
@@ -342,7 +377,9 @@ static const char *reason_to_close(struct pool *pool, struct server *server)
 void pool_give_back(struct pool *pool, struct server *server, bool settled, const char *reason)
 {
     server->promised_to = NULL;
-    if (settled)
+    if (settled && server->replication != REPLICATION_NONE)
+        reason = "replication client was closed";
+    else if (settled)
         reason = pool->limits.server_lifetime_us == 0 ? "server lifetime over"
                                                       : reason_to_close(pool, server);
     if (reason != NULL)
@@ -372,7 +409,10 @@ void pool_cancel_wait(struct pool *pool, struct waiter *waiter)
         struct server *server = waiter->server;
         waiter->server = NULL;
         server->promised_to = NULL;
-        free_or_close(pool, server); /* nobody has used it */
+        if (server->replication != REPLICATION_NONE)
+            pool_close_server(pool, server, "replication client disconnected");
+        else
+            free_or_close(pool, server); /* nobody has used it */
     }
 }
 
@@ -415,9 +455,31 @@ static void wake_welcome_waiters(struct pool *pool)
     }
 }
 
+/* It goes to the one client that it was opened for, with all that its login has told. */
+static void hand_over(struct pool *pool, struct server *server)
+{
+    struct waiter *waiter = server->promised_to;
+    struct dedicated *dedicated = waiter->dedicated;
+    const struct buffer *parameters = server_login_parameters(server);
+    buffer_append(&dedicated->welcome, parameters->data, parameters->size);
+    for (unsigned i = 0; i < server->tracked->reported; i++)
+        if (server->parameters.values[i] != NULL)
+            parameters_set(dedicated->parameters, i, server->parameters.values[i]);
+    server_finish_login(server);
+    if (pool->hosts.count > 1)
+        host_list_succeeded(&pool->hosts, server->host);
+    lend(pool, server);
+    loop_post(loop_of(pool), &waiter->task);
+    pool_tend(pool);
+}
+
 static void on_logged_in(struct server *server)
 {
     struct pool *pool = server->pool;
+    if (server->replication != REPLICATION_NONE) {
+        hand_over(pool, server);
+        return;
+    }
     if (!pool->welcome_known)
         keep_welcome(pool, server);
     server_finish_login(server);
@@ -498,8 +560,22 @@ static void take_back_promise(struct pool *pool, struct server *server)
     waiter->server = NULL;
     waiter->queued = true;
     DL_PREPEND(pool->waiters, waiter);
-    pool->waiter_count++;
-    budgets_note_demand(pool);
+    count_waiter(pool, waiter, 1);
+}
+
+/* The login of a server for one client alone: nobody else is concerned. */
+static void fail_dedicated(struct pool *pool, struct server *server, const char *reason,
+                           bool refused)
+{
+    struct waiter *waiter = server->promised_to;
+    server->promised_to = NULL;
+    waiter->server = NULL;
+    waiter->dedicated_failed = true;
+    loop_post(loop_of(pool), &waiter->task);
+    if (!refused && pool->hosts.count > 1) /* the others are not to wait for a dead host */
+        host_list_failed(&pool->hosts, server->host, server->connect_us, clock_now_us(),
+                         settings_current()->server_login_retry);
+    pool_close_server(pool, server, reason);
 }
 
 static void on_failed(struct server *server, const char *reason, const struct failure *failure)
@@ -511,6 +587,10 @@ static void on_failed(struct server *server, const char *reason, const struct fa
     /* One that dies before its first client has it would be replaced at once, again and again. */
     bool stillborn = server->state == SERVER_LOGIN ||
                      (server->promised_to != NULL && !server->was_linked);
+    if (server->replication != REPLICATION_NONE && server->promised_to != NULL) {
+        fail_dedicated(pool, server, reason, kept.message[0] != '\0');
+        return;
+    }
     take_back_promise(pool, server);
     pool_close_server(pool, server, reason);
     if (stillborn)
@@ -564,8 +644,10 @@ const struct server_ops pool_server_ops = {
 
 static void close_state(struct pool *pool, enum server_state state, const char *reason)
 {
-    while (pool->servers[state] != NULL)
+    while (pool->servers[state] != NULL) {
+        take_back_promise(pool, pool->servers[state]);
         pool_close_server(pool, pool->servers[state], reason);
+    }
 }
 
 /* After pool_size was lowered: idle servers that are too many go. */

@@ -11,6 +11,7 @@
 
 #include <utlist.h>
 
+#include "pool/growth.h"
 #include "pool/pools.h"
 
 /* How soon a pool below its minimum asks a shared limit again; no waiter reminds it. */
@@ -169,7 +170,10 @@ static bool may_be_evicted(const struct server *server, int scope)
 static struct server *find_evictable(const struct pool *pool, int scope)
 {
     struct server *server = budget_of(pool, scope)->offered;
+    struct server *own = pool_surplus_for_dedicated(pool);
     unsigned looked_at = 0;
+    if (own != NULL)
+        return own;
     for (; server != NULL && looked_at < LOOK_AT_MAX; server = server->offered_next[scope]) {
         if (server->pool != pool && may_be_evicted(server, scope))
             return server;

@@ -78,7 +78,7 @@ static bool is_late_copy(const struct session *session, unsigned flags)
 /* Statements are followed only where a client's next transaction may run on another server. */
 static bool follows_statements(const struct session *session)
 {
-    return session->client->pool->limits.mode != POOL_SESSION;
+    return session_pool_mode(session) != POOL_SESSION;
 }
 
 /* What the server skips is not looked into: the name may not have come yet. */

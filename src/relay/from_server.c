@@ -69,7 +69,7 @@ static bool take_parameter(struct piece *piece, const struct frame *frame)
 /* Statement pooling does not allow a transaction to stay open. */
 static bool leaves_transaction_open(const struct piece *piece, char status)
 {
-    return piece->session->client->pool->limits.mode == POOL_STATEMENT && status != 'I';
+    return session_pool_mode(piece->session) == POOL_STATEMENT && status != 'I';
 }
 
 /*

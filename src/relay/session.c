@@ -26,11 +26,6 @@ static struct loop *loop_of(const struct session *session)
     return session->client->connection.loop;
 }
 
-static struct pool *pool_of(const struct session *session)
-{
-    return session->client->pool;
-}
-
 /* ---- limits of a client without a server ---- */
 
 static void set_idle_limit(struct session *session)
@@ -133,12 +128,18 @@ static void on_transaction_over(struct server *server)
     session_lose_server(server->session, "transaction timeout");
 }
 
+static void on_server_close_needed(struct server *server)
+{
+    session_lose_server(server->session, "database configuration changed");
+}
+
 static const struct server_link_ops link_ops = {
     .readable = on_server_readable,
     .drained = on_server_drained,
     .broken = on_server_broken,
     .deadline_passed = on_server_deadline,
     .transaction_over = on_transaction_over,
+    .close_needed = on_server_close_needed,
 };
 
 /* Returns true if the session is LINKED; it may be SYNCING, or closed, instead. */
@@ -218,7 +219,7 @@ static struct server *unlink_server(struct session *session)
 void session_release_if_settled(struct session *session)
 {
     struct client *client = session->client;
-    if (pool_of(session)->limits.mode == POOL_SESSION || !is_complete(session))
+    if (session_pool_mode(session) == POOL_SESSION || !is_complete(session))
         return;
     bool settled = is_settled(session);
     pool_give_back(client->pool, unlink_server(session), settled, settled ? NULL : in_doubt);
@@ -516,14 +517,33 @@ unsigned session_statement_count(const struct client *client)
     return client_statements_count(&session_of(client)->statements);
 }
 
+/* The server was opened for this client alone, and has all its parameters. */
+static void link_own_server(struct session *session)
+{
+    struct client *client = session->client;
+    struct server *server = client->waiter.server;
+    client->waiter.server = NULL;
+    server->promised_to = NULL;
+    client->server = server;
+    server_link(server, session, &link_ops);
+    session->state = SESSION_LINKED;
+    if (server->incoming.bytes.size > server->incoming.taken)
+        session_lose_server(session, "idle server got dirty");
+    else if (server->connection.readable)
+        loop_post(loop_of(session), &server->task);
+}
+
 void session_start(struct client *client, const uint8_t *bytes, size_t size)
 {
     struct session *session = slab_take(&sessions);
     session->client = client;
     client->session = session;
     client->consumer = &relay_consumer;
-    set_idle_limit(session);
-    if (size > 0)
+    if (client->waiter.server != NULL)
+        link_own_server(session);
+    else
+        set_idle_limit(session);
+    if (size > 0 && client->session != NULL)
         session_take_client_bytes(session, bytes, size);
     if (client->session != NULL && client->connection.readable)
         loop_post(loop_of(session), &client->task);

@@ -91,11 +91,6 @@ static struct list sorted_databases(const struct report *report)
 
 /* ---- clients and servers ---- */
 
-static bool is_waiting(const struct client *client)
-{
-    return client->waiter.queued;
-}
-
 /* The clients of a pool that wait, or those that do not. */
 static void visit_clients(const struct pool *pool, bool waiting, const struct view *view,
                           row_fn *visit, void *argument)
@@ -103,7 +98,7 @@ static void visit_clients(const struct pool *pool, bool waiting, const struct vi
     const struct pool_client *member;
     DL_FOREACH(pool->clients, member) {
         const struct client *client = container_of_const(member, struct client, member);
-        if (is_waiting(client) == waiting)
+        if (client_is_waiting(client) == waiting)
             visit(argument, view, client);
     }
 }

@@ -74,7 +74,7 @@ static void drop_head(struct answers *answers)
 {
     answers->head = (answers->head + 1) & (capacity_of(answers) - 1);
     answers->count--;
-    answers->begun = false;
+    answers->begun = answers->copying_both = false;
 }
 
 /* What was sent into the COPY at the head has been read, or there is no such head any more. */
@@ -112,7 +112,7 @@ static uint8_t head_type(const struct answers *answers)
 
 bool answers_will_come(const struct answers *answers)
 {
-    if (answers->count == 0 || answers->copying)
+    if (answers->count == 0 || answers->copying || answers->copying_both)
         return false;
     return answers_ends_request(type_at(answers, answers->count - 1));
 }
@@ -240,7 +240,7 @@ static bool skip_to_sync(struct answers *answers)
 static void fail_head(struct answers *answers)
 {
     bool told = is_extended(head_type(answers)) && skip_to_sync(answers);
-    answers->copying = false;
+    answers->copying = answers->copying_both = false;
     if (answers->other_in_copy || answers->syncs_in_copy > 1 ||
         (answers->syncs_in_copy == 1 && !told))
         doubt(answers);
@@ -314,6 +314,9 @@ bool answers_received(struct answers *answers, uint8_t type)
             return false;
         begin_copy_in(answers);
         return true;
+    case 'W':
+        answers->copying_both = head == 'Q';
+        return head == 'Q';
     default: /* rows and COPY OUT */
         return head == 'Q' || head == 'E';
     }

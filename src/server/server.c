@@ -310,17 +310,33 @@ static void on_transaction_over(struct deadline *deadline)
         server->link_ops->transaction_over(server);
 }
 
+static bool must_end_link(const struct server *server)
+{
+    return server->link_ops != NULL && server->close_needed &&
+           server->replication != REPLICATION_NONE;
+}
+
 /* Goes on reading where a turn was not enough. */
 static void on_task(struct task *task)
 {
     struct server *server = container_of(task, struct server, task);
-    if (server->state != SERVER_CLOSED)
+    if (server->state == SERVER_CLOSED)
+        return;
+    if (must_end_link(server))
+        server->link_ops->close_needed(server);
+    else
         on_readable(&server->connection);
 }
 
 unsigned server_statement_count(const struct server *server)
 {
     return server->statements != NULL ? server->statements->count : 0;
+}
+
+void server_tell_close_needed(struct server *server)
+{
+    if (must_end_link(server))
+        loop_post(server->connection.loop, &server->task);
 }
 
 struct server *server_open(struct loop *loop, const struct server_ops *ops, struct pool *pool,
@@ -334,6 +350,7 @@ struct server *server_open(struct loop *loop, const struct server_ops *ops, stru
     server->ops = ops;
     server->pool = pool;
     server->id = options->id;
+    server->replication = options->replication;
     server->database_name = intern_take(options->database_name);
     server->user_name = intern_take(options->user);
     server->host = intern_take(options->host);

@@ -84,6 +84,15 @@ static void add_parameter(struct buffer *packet, const char *name, const char *v
     message_add_text(packet, value);
 }
 
+/* A walsender gets what its client asks for at once: it could not run our SET later. */
+static void add_client_parameters(struct buffer *packet, const struct server_options *options)
+{
+    add_parameter(packet, "replication", startup_replication_value(options->replication));
+    for (unsigned i = 0; i < options->tracked->count; i++)
+        add_parameter(packet, options->tracked->names[i], options->client_parameters->values[i]);
+    add_parameter(packet, "options", options->client_options);
+}
+
 static void build_startup_packet(struct buffer *packet, const struct server_options *options)
 {
     size_t mark = message_begin_untyped(packet);
@@ -93,6 +102,8 @@ static void build_startup_packet(struct buffer *packet, const struct server_opti
     add_parameter(packet, "datestyle", options->datestyle);
     add_parameter(packet, "timezone", options->timezone);
     add_parameter(packet, "application_name", options->application_name);
+    if (options->replication != REPLICATION_NONE)
+        add_client_parameters(packet, options);
     add_parameter(packet, "user", options->user);
     message_add_byte(packet, 0);
     message_end(packet, mark);
@@ -287,11 +298,17 @@ static void handle_error(struct server *server, const struct collected_message *
     struct error_fields fields;
     struct failure failure = {0};
     (void) error_response_read(message->body, message->size, &fields);
-    log_warn(NULL, "server login failed: %s %s", fields.severity, fields.message);
+    if (server->replication == REPLICATION_NONE)
+        log_warn(NULL, "server login failed: %s %s", fields.severity, fields.message);
+    else
+        log_error(NULL, "S: login failed: %s: %s", fields.severity, fields.message);
     failure_set(&failure, "%s", fields.message);
     if (strlen(fields.sqlstate) == 5)
         memcpy(failure.sqlstate, fields.sqlstate, sizeof(failure.sqlstate));
-    server->ops->failed(server, failure.message, &failure);
+    /* The one client of a replication connection is not told more than that. */
+    server->ops->failed(server, server->replication == REPLICATION_NONE ? failure.message
+                                                                        : "login failed",
+                        &failure);
 }
 
 bool server_read_parameter_status(struct server *server, const uint8_t *body, size_t size,

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "base/buffer.h"
 #include "base/memory.h"
@@ -137,6 +138,40 @@ void startup_parameters_release(struct startup_parameters *parameters)
         free(parameters->items);
     parameters->items = NULL;
     parameters->count = 0;
+}
+
+/* A word may be shortened as long as it is clear: "o" may be "on" or "off". */
+static bool is_short_for(const char *text, const char *word, size_t shortest)
+{
+    size_t size = strlen(text);
+    return size >= shortest && size <= strlen(word) && strncasecmp(text, word, size) == 0;
+}
+
+bool startup_read_replication(const char *value, enum replication *ret_replication)
+{
+    if (strcmp(value, "database") == 0)
+        *ret_replication = REPLICATION_LOGICAL;
+    else if (is_short_for(value, "true", 1) || is_short_for(value, "yes", 1) ||
+             is_short_for(value, "on", 2) || strcmp(value, "1") == 0)
+        *ret_replication = REPLICATION_PHYSICAL;
+    else if (is_short_for(value, "false", 1) || is_short_for(value, "no", 1) ||
+             is_short_for(value, "off", 2) || strcmp(value, "0") == 0)
+        *ret_replication = REPLICATION_NONE;
+    else
+        return false;
+    return true;
+}
+
+const char *startup_replication_value(enum replication replication)
+{
+    static const char *const values[] = {NULL, "database", "true"};
+    return values[replication];
+}
+
+const char *replication_name(enum replication replication)
+{
+    static const char *const names[] = {"none", "logical", "physical"};
+    return names[replication];
 }
 
 static bool is_blank(char c)

@@ -386,19 +386,23 @@ def test_st19_many_options(field):
 
 
 def test_st20_replication(field):
-    """Not offered. What is no answer to the question asks for nothing, and gets an ordinary link."""
+    """Where it is asked for, it is for that client alone; an answer that is none is refused."""
     pooler = field()
-    for value in ("true", "database", "1", "on", "yes", "TRUE"):
+    for value in ("garbage", "", "tru\nth", "2", "o", "DATABASE", "truest"):
         client = pooler.wire()
         client.startup("bob", "p0", replication=value)
-        fatal(client, "unsupported startup parameter: replication")
-    for value in ("garbage", "", "tru\nth", "2", "false", "off"):
+        fatal(client, 'invalid value for parameter "replication": "%s"' % value)
+    for value in ("false", "off", "of", "N", "0"):
         client = pooler.wire()
         client.startup("bob", "p0", replication=value)
         client.authenticate()
         with pytest.raises(wire.ServerError, match="syntax error"):
             client.welcome().query("IDENTIFY_SYSTEM")
     assert {row["replication"] for row in pooler.show("SERVERS")} == {"none"}
+    for value in ("true", "database", "1", "on", "yes", "TRUE", "t"):
+        client = pooler.wire()
+        client.startup("bob", "p0", replication=value)
+        fatal(client, "login failed")  # bob is no walsender
 
 
 # Other protocols

@@ -22,6 +22,8 @@ host all plainuser 127.0.0.1/32 password
 host all md5user 127.0.0.1/32 md5
 host all scramuser 127.0.0.1/32 scram-sha-256
 host all rejected 127.0.0.1/32 reject
+host replication replicator 127.0.0.1/32 trust
+host replication all 127.0.0.1/32 reject
 hostssl all tlsonly 127.0.0.1/32 trust
 hostssl all certuser 127.0.0.1/32 cert
 host all tlsonly,certuser 127.0.0.1/32 reject
@@ -41,6 +43,8 @@ full_page_writes = off
 autovacuum = off
 ssl = off
 max_prepared_transactions = 4
+wal_level = logical
+wal_keep_size = 64MB
 log_min_messages = warning
 timezone = 'GMT'
 """
@@ -78,6 +82,7 @@ class Postgres:
         self.start()
         for name in TRUSTED:
             self.sql("CREATE ROLE %s LOGIN" % name, dbname="postgres")
+        self.create_role("replicator", options="LOGIN REPLICATION")
         for name, password in PASSWORDS.items():
             self.create_role(name, password, "md5" if name == "md5user" else "scram-sha-256")
         for name in DATABASES:

@@ -191,6 +191,16 @@ static void test_ends_of_copy_outside_copy(void **state UNUSED)
     run_all(scripts, countof(scripts));
 }
 
+/* A walsender: COPY data both ways, as long as it likes; then CopyDone from both sides. */
+static void test_copy_in_both_directions(void **state UNUSED)
+{
+    static const char *const scripts[] = {
+        ">Q<W:d>d<d>ddc<dc:CZ.", ">Q<Wdc:>c<CZ.", ">Q<Wdc>c<TDCCZ.", ">Q<Wd>d<EZ>dc.",
+        ">Q<W>cQ<cCZ:TDCZ.",     "<~W",           ">E<~W",           ">S<~W",
+    };
+    run_all(scripts, countof(scripts));
+}
+
 static void test_wrong_answers(void **state UNUSED)
 {
     static const char *const scripts[] = {
@@ -224,6 +234,7 @@ static void test_what_will_come_by_itself(void **state UNUSED)
         {"F", "", true},        {"PBES", "", true},      {"PBES", "E", true}, {"PBE", "", false},
         {"PBEH", "12", false},  {"QP", "", false},       {"P", "E", false},   {"Q", "G", false},
         {"PBES", "12G", false}, {"PBEdcS", "12G", true}, {"Qdc", "G", true},
+        {"Q", "W", false},      {"Qd", "Wdd", false},    {"QQ", "WcCZ", true},
     };
 
     for (size_t i = 0; i < countof(cases); i++) {
@@ -688,6 +699,7 @@ int main(void)
         cmocka_unit_test(test_copy_that_fails_before_it_reads),
         cmocka_unit_test(test_copy_that_fails_leaves_what_it_has_not_read_in_doubt),
         cmocka_unit_test(test_ends_of_copy_outside_copy),
+        cmocka_unit_test(test_copy_in_both_directions),
         cmocka_unit_test(test_wrong_answers),
         cmocka_unit_test(test_ready_alone_answers_no_query),
         cmocka_unit_test(test_what_will_come_by_itself),

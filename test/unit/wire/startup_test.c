@@ -387,6 +387,41 @@ static void test_options_of_nine_kilobytes(void **state UNUSED)
     assert_int_equal(count, 1500);
 }
 
+static void test_replication_values(void **state UNUSED)
+{
+    static const struct {
+        const char *values[12];
+        enum replication replication;
+    } cases[] = {
+        {{"database"}, REPLICATION_LOGICAL},
+        {{"true", "TRUE", "t", "tru", "yes", "y", "on", "On", "1"}, REPLICATION_PHYSICAL},
+        {{"false", "F", "no", "n", "off", "of", "0"}, REPLICATION_NONE},
+    };
+    static const char *const wrong[] = {"",     "o",  "2",     "01",        "Database", "data",
+                                        "true ", "tt", "truer", "databases", "onn",      "yes\n"};
+    for (size_t i = 0; i < countof(cases); i++) {
+        for (const char *const *value = cases[i].values; *value != NULL; value++) {
+            enum replication replication = (enum replication) -1;
+            assert_true(startup_read_replication(*value, &replication));
+            assert_int_equal(replication, cases[i].replication);
+        }
+    }
+    for (size_t i = 0; i < countof(wrong); i++) {
+        enum replication replication;
+        assert_false(startup_read_replication(wrong[i], &replication));
+    }
+}
+
+static void test_replication_words(void **state UNUSED)
+{
+    assert_null(startup_replication_value(REPLICATION_NONE));
+    assert_string_equal(startup_replication_value(REPLICATION_LOGICAL), "database");
+    assert_string_equal(startup_replication_value(REPLICATION_PHYSICAL), "true");
+    assert_string_equal(replication_name(REPLICATION_NONE), "none");
+    assert_string_equal(replication_name(REPLICATION_LOGICAL), "logical");
+    assert_string_equal(replication_name(REPLICATION_PHYSICAL), "physical");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -406,6 +441,8 @@ int main(void)
         cmocka_unit_test(test_other_forms_of_options_are_refused),
         cmocka_unit_test(test_refused_option_ends_the_walk),
         cmocka_unit_test(test_options_of_nine_kilobytes),
+        cmocka_unit_test(test_replication_values),
+        cmocka_unit_test(test_replication_words),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
