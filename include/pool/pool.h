@@ -33,6 +33,7 @@
 #include "wire/proven_values.h"
 
 struct pools;
+struct cancel;
 
 /* The pools that share a limit on server connections: those of a database entry, of a user, all. */
 enum budget_scope { BUDGET_DATABASE, BUDGET_USER, BUDGET_ALL, BUDGET_SCOPES };
@@ -135,7 +136,8 @@ struct pool {
     struct server *servers[SERVER_STATES]; /* owns; doubly linked, head is used next */
     unsigned server_counts[SERVER_STATES];
     unsigned cancel_count;   /* open connections that carry a cancel request */
-    unsigned cancels_queued; /* cancel requests that wait for such a connection */
+    struct cancel *cancels;  /* borrows; requests that wait for one, in order (relay/cancel.h) */
+    unsigned cancels_queued; /* requests that wait, also behind others for the same server */
     struct waiter *waiters;
     unsigned waiter_count;
     unsigned dedicated_count;  /* of the waiters: who wait for a server of their own */

@@ -42,10 +42,10 @@ static bool may_log_in(const struct pool *pool)
            (under_way < pool->logins_at_once && pool_has_connected_server(pool));
 }
 
-/* Servers that will be free soon without a new connection. */
+/* Servers that will be free soon without a new connection; a stuck cancel request may take long. */
 static unsigned expected_servers(const struct pool *pool)
 {
-    return pool->server_counts[SERVER_TESTED] + pool->server_counts[SERVER_BEING_CANCELED];
+    return pool->server_counts[SERVER_TESTED];
 }
 
 /* Waiters whom any server suits. */

@@ -23,12 +23,30 @@
 
 #define CANCEL_REQUEST_CODE 80877102
 
+/* Requesters who wait for the end of one request; more than that are let go at once. */
+#define REQUESTERS_MAX 100
+
+/* Lines in the log about unknown keys, in one second. */
+#define UNKNOWN_LOGGED_MAX 10
+
+static const char now_idle[] = "not sending cancel request for client that is now idle";
+
+enum cancel_stage {
+    CANCEL_BEHIND, /* another one for the same server is under way */
+    CANCEL_QUEUED, /* waits for a connection: member of pool->cancels */
+    CANCEL_OPEN,   /* has a connection, which is counted in the pool */
+    CANCEL_SENT,   /* ... and the server is held back for it */
+};
+
 struct cancel {
-    struct cancels *cancels;  /* borrows */
-    struct client *requester; /* borrows; NULL once it has gone */
-    struct pool *pool;        /* borrows */
+    struct cancels *cancels;        /* borrows */
+    struct pool_client *requesters; /* borrow; members of clients, who wait for the end */
+    unsigned requester_count;
+    struct pool *pool; /* borrows */
     uint64_t server_id;
+    usec_t query_start_us; /* of the query that is meant; 0 if none was running */
     uint8_t client_key_size, client_key[CANCEL_KEY_SIZE_3_2];
+    enum cancel_stage stage;
     struct connection connection; /* owns */
     struct deadline deadline;
     struct task begin; /* reports a connect that could not begin */
@@ -37,17 +55,21 @@ struct cancel {
     const char *host;        /* owns a reference; the server's */
     bool tls_direct;         /* TLS without asking for it first */
     bool tls_asked;          /* an SSLRequest waits for its one byte */
-    bool open; /* has a connection, which is counted in the pool */
-    bool sent; /* the server is held back for it */
-    struct cancel *next, *prev;
+    struct cancel *ahead;    /* borrows; this one waits for the end of that one, or NULL */
+    struct cancel *behind;   /* owns; its counterpart */
+    struct cancel *next, *prev; /* member of pool->cancels while QUEUED */
+    UT_hash_handle by_server;   /* member of cancels->by_server unless BEHIND */
 };
 
-/* The server that the request means, if its client is still linked to it. */
+/* The server that the request means, if its client is still linked to it, with the same query. */
 static struct server *find_target(const struct cancel *cancel)
 {
     const struct client *client = clients_find_key(cancel->cancels->clients, cancel->client_key,
                                                    cancel->client_key_size);
     if (client == NULL || client->server == NULL || client->server->id != cancel->server_id)
+        return NULL;
+    /* Where none was running it hits what runs when it arrives, as without a pooler. */
+    if (cancel->query_start_us != 0 && cancel->query_start_us != client->server->query_start_us)
         return NULL;
     return client->server;
 }
@@ -72,18 +94,15 @@ static void release(struct deferred *deferred)
     free(cancel);
 }
 
-static void try_to_open(struct cancel *cancel);
+/* ---- the queue of a pool ---- */
 
-/* A connection has become free: the next request of the pool may go. */
-static void open_next(struct cancels *cancels, const struct pool *pool)
+static void enqueue(struct cancel *cancel)
 {
-    struct cancel *cancel;
-    DL_FOREACH(cancels->requests, cancel) {
-        if (cancel->pool == pool && !cancel->open) {
-            try_to_open(cancel);
-            return;
-        }
-    }
+    struct cancels *cancels = cancel->cancels;
+    cancel->stage = CANCEL_QUEUED;
+    cancel->ahead = NULL;
+    HASH_ADD(by_server, cancels->by_server, server_id, sizeof(cancel->server_id), cancel);
+    DL_APPEND(cancel->pool->cancels, cancel);
 }
 
 static void let_server_go(struct cancel *cancel, bool delivered)
@@ -91,35 +110,96 @@ static void let_server_go(struct cancel *cancel, bool delivered)
     struct server *server = find_held(cancel);
     if (server == NULL)
         return;
-    /* Nobody can say when a request that is stuck will arrive: this server must not be used again. */
-    if (!delivered)
+    /*
+     * Nobody can say when a request that is stuck will arrive: this server must not be used again.
+     * One for replication never is.
+     */
+    if (!delivered && server->replication == REPLICATION_NONE)
         pool_retire_server(server);
     pool_hold_for_cancel(cancel->pool, server, -1);
 }
 
-/* The request is over. `reason` is for the log of the requester. */
-static void end(struct cancel *cancel, const char *reason, bool delivered)
+/* Takes it from where its stage has it. */
+static void leave_stage(struct cancel *cancel, bool delivered)
 {
-    struct cancels *cancels = cancel->cancels;
-    struct loop *loop = cancels->clients->pools->loop;
-    struct client *requester = cancel->requester;
-    DL_DELETE(cancels->requests, cancel);
+    struct pool *pool = cancel->pool;
+    if (cancel->stage == CANCEL_SENT)
+        let_server_go(cancel, delivered);
+    if (cancel->stage == CANCEL_QUEUED)
+        DL_DELETE(pool->cancels, cancel);
+    if (cancel->stage == CANCEL_QUEUED || cancel->stage == CANCEL_BEHIND)
+        pool->cancels_queued--;
+    else
+        pool_count_cancel(pool, -1);
+    if (cancel->stage == CANCEL_BEHIND)
+        cancel->ahead->behind = NULL;
+    else
+        HASH_DELETE(by_server, cancel->cancels->by_server, cancel);
+}
+
+static void stand_behind(struct cancel *cancel, struct cancel *ahead)
+{
+    cancel->stage = CANCEL_BEHIND;
+    cancel->ahead = ahead;
+    ahead->behind = cancel;
+}
+
+static void forget_requester(struct cancel *cancel, struct client *requester)
+{
+    DL_DELETE(cancel->requesters, &requester->member);
+    cancel->requester_count--;
+    requester->session = NULL;
+}
+
+static void let_requesters_go(struct cancel *cancel, const char *reason)
+{
+    while (cancel->requesters != NULL) {
+        struct client *requester = container_of(cancel->requesters, struct client, member);
+        forget_requester(cancel, requester);
+        client_close(requester, reason, NULL);
+    }
+}
+
+/* It is over; the one behind it takes its place. `reason` is for the log of the requesters. */
+static void finish(struct cancel *cancel, const char *reason, bool delivered)
+{
+    struct loop *loop = cancel->cancels->clients->pools->loop;
     deadline_clear(&cancel->deadline);
     loop_cancel(loop, &cancel->begin);
     connection_close(&cancel->connection);
-    if (cancel->sent)
-        let_server_go(cancel, delivered);
-    if (cancel->open) {
-        pool_count_cancel(cancel->pool, -1);
-        open_next(cancels, cancel->pool);
-    } else {
-        cancel->pool->cancels_queued--;
-    }
-    if (requester != NULL) {
-        requester->session = NULL;
-        client_close(requester, reason, NULL);
-    }
+    leave_stage(cancel, delivered);
+    let_requesters_go(cancel, reason);
+    if (cancel->behind != NULL)
+        enqueue(cancel->behind);
     loop_free_later(loop, &cancel->deferred, release);
+}
+
+static void open_connection(struct cancel *cancel, const struct server *server);
+
+static bool may_open(const struct pool *pool)
+{
+    unsigned limit = pool->limits.pool_size;
+    return limit == 0 || pool->cancel_count < limit;
+}
+
+/* Connections are free: the next requests of the pool may go. */
+static void open_queued(struct pool *pool)
+{
+    while (pool->cancels != NULL && may_open(pool)) {
+        struct cancel *cancel = pool->cancels;
+        const struct server *server = find_target(cancel);
+        if (server != NULL)
+            open_connection(cancel, server);
+        else
+            finish(cancel, now_idle, false);
+    }
+}
+
+static void end(struct cancel *cancel, const char *reason, bool delivered)
+{
+    struct pool *pool = cancel->pool;
+    finish(cancel, reason, delivered);
+    open_queued(pool);
 }
 
 /* ---- the connection to the server ---- */
@@ -134,7 +214,7 @@ static void send_request(struct cancel *cancel)
     struct server *server = find_target(cancel);
     struct buffer packet = {0};
     if (server == NULL || server->cancel_key_size == 0) {
-        end(cancel, "not sending cancel request for client that is now idle", false);
+        end(cancel, now_idle, false);
         return;
     }
     if (server->session->set_unanswered) {
@@ -151,7 +231,7 @@ static void send_request(struct cancel *cancel)
         end(cancel, "cancel request could not be sent", false);
         return;
     }
-    cancel->sent = true;
+    cancel->stage = CANCEL_SENT;
     pool_hold_for_cancel(cancel->pool, server, 1);
 }
 
@@ -217,9 +297,9 @@ static void on_readable(struct connection *connection)
         case RECEIVED_NOTHING:
             return;
         case RECEIVED_END:
-            end(cancel, cancel->sent ? "successfully sent cancel request"
-                                     : "cancel request could not be sent",
-                cancel->sent);
+            end(cancel, cancel->stage == CANCEL_SENT ? "successfully sent cancel request"
+                                                     : "cancel request could not be sent",
+                cancel->stage == CANCEL_SENT);
             return;
         }
     }
@@ -247,31 +327,20 @@ static void on_begin_failed(struct task *task)
     end(container_of(task, struct cancel, begin), "cancel request could not be sent", false);
 }
 
-static bool may_open(const struct pool *pool)
-{
-    unsigned limit = pool->limits.pool_size;
-    return limit == 0 || pool->cancel_count < limit;
-}
-
-static void try_to_open(struct cancel *cancel)
+static void open_connection(struct cancel *cancel, const struct server *server)
 {
     struct loop *loop = cancel->cancels->clients->pools->loop;
-    struct server *server = find_target(cancel);
+    const struct address *peer = &server->connection.peer;
     struct socket_options options = pools_socket_options();
-    int error = 0;
-    if (!may_open(cancel->pool))
-        return;
-    cancel->open = true;
+    DL_DELETE(cancel->pool->cancels, cancel);
     cancel->pool->cancels_queued--;
+    cancel->stage = CANCEL_OPEN;
     pool_count_cancel(cancel->pool, 1);
-    if (server == NULL)
-        error = -1;
-    else if (server->connection.peer.family == AF_UNIX)
-        error = connection_open_unix(&cancel->connection, loop, &connection_ops, server->host,
-                                     server->connection.peer.port, &options);
-    else
-        error = connection_open(&cancel->connection, loop, &connection_ops,
-                                &server->connection.peer, &options);
+    /* To the very address of the server: its name may mean another host by now. */
+    int error = peer->family == AF_UNIX
+                    ? connection_open_unix(&cancel->connection, loop, &connection_ops, server->host,
+                                           peer->port, &options)
+                    : connection_open(&cancel->connection, loop, &connection_ops, peer, &options);
     if (error != 0)
         loop_post(loop, &cancel->begin);
 }
@@ -298,7 +367,7 @@ static void on_requester_readable(struct client *client)
         return;
     /* It has left, or it has much to say where nothing is to be said. */
     if (cancel != NULL)
-        cancel->requester = NULL; /* the request goes on */
+        forget_requester(cancel, client); /* the request goes on */
     client_close(client, NULL, NULL);
 }
 
@@ -310,7 +379,7 @@ static void on_requester_end(struct client *client, const char *message UNUSED)
 {
     struct cancel *cancel = client->session;
     if (cancel != NULL)
-        cancel->requester = NULL;
+        forget_requester(cancel, client);
     client_close(client, NULL, NULL);
 }
 
@@ -330,14 +399,15 @@ static const struct client_consumer requester_consumer = {
     .end = on_requester_end,
 };
 
-static struct cancel *create(struct cancels *cancels, struct client *requester,
-                             const struct client *target)
+/* ---- coming ---- */
+
+static struct cancel *create(struct cancels *cancels, const struct client *target)
 {
     struct cancel *cancel = memory_new(sizeof(*cancel));
     cancel->cancels = cancels;
-    cancel->requester = requester;
     cancel->pool = target->pool;
     cancel->server_id = target->server->id;
+    cancel->query_start_us = target->server->query_start_us;
     cancel->tls = tls_context_share(target->server->tls);
     cancel->tls_direct = target->server->tls_direct;
     cancel->host = intern_share(target->server->host);
@@ -346,9 +416,70 @@ static struct cancel *create(struct cancels *cancels, struct client *requester,
     cancel->connection.fd = -1;
     cancel->deadline.passed = on_deadline;
     cancel->begin.run = on_begin_failed;
-    DL_APPEND(cancels->requests, cancel);
     cancel->pool->cancels_queued++;
+    deadline_set(cancels->clients->pools->loop, &cancel->deadline,
+                 settings_current()->cancel_wait_timeout);
     return cancel;
+}
+
+/* Nothing of it has been sent, and it would not be dropped: it serves whoever wants the same. */
+static bool may_be_joined(const struct cancel *cancel)
+{
+    return (cancel->stage == CANCEL_BEHIND || cancel->stage == CANCEL_QUEUED) &&
+           find_target(cancel) != NULL;
+}
+
+/* The request that cancels the query of `target`: one that waits already, or a new one. */
+static struct cancel *find_or_create(struct cancels *cancels, const struct client *target)
+{
+    struct cancel *first, *cancel;
+    const uint64_t *id = &target->server->id;
+    HASH_FIND(by_server, cancels->by_server, id, sizeof(*id), first);
+    if (first == NULL) {
+        cancel = create(cancels, target);
+        enqueue(cancel);
+        return cancel;
+    }
+    if (may_be_joined(first))
+        return first;
+    if (first->behind != NULL && may_be_joined(first->behind))
+        return first->behind;
+    if (first->behind != NULL)
+        finish(first->behind, now_idle, false);
+    cancel = create(cancels, target);
+    stand_behind(cancel, first);
+    return cancel;
+}
+
+static void join(struct cancel *cancel, struct client *requester)
+{
+    if (cancel->requester_count == REQUESTERS_MAX) {
+        client_close(requester, "too many cancel requests for one query", NULL);
+        return;
+    }
+    DL_APPEND(cancel->requesters, &requester->member);
+    cancel->requester_count++;
+    requester->session = cancel;
+    requester->consumer = &requester_consumer;
+    if (requester->connection.readable)
+        loop_post(requester->connection.loop, &requester->task);
+}
+
+/* Whoever guesses keys must not fill the log. */
+static void refuse_unknown_key(struct cancels *cancels, struct client *requester)
+{
+    usec_t now_us = clock_now_us();
+    if (now_us - cancels->unknown_since_us >= USEC_PER_SEC) {
+        if (cancels->unknown_count > UNKNOWN_LOGGED_MAX)
+            log_info(NULL, "%u more failed cancel requests",
+                     cancels->unknown_count - UNKNOWN_LOGGED_MAX);
+        cancels->unknown_since_us = now_us;
+        cancels->unknown_count = 0;
+    }
+    cancels->unknown_count++;
+    client_close(requester,
+                 cancels->unknown_count <= UNKNOWN_LOGGED_MAX ? "failed cancel request" : NULL,
+                 NULL);
 }
 
 void cancel_begin(struct cancels *cancels, struct client *requester,
@@ -356,7 +487,7 @@ void cancel_begin(struct cancels *cancels, struct client *requester,
 {
     struct client *target = clients_find_key(cancels->clients, key, size);
     if (target == NULL) {
-        client_close(requester, "failed cancel request", NULL);
+        refuse_unknown_key(cancels, requester);
         return;
     }
     if (target->console_role != CONSOLE_NONE) {
@@ -373,21 +504,18 @@ void cancel_begin(struct cancels *cancels, struct client *requester,
         client_close(requester, "ignoring cancel request for server that is setting vars", NULL);
         return;
     }
-    struct cancel *cancel = create(cancels, requester, target);
-    requester->session = cancel;
-    requester->consumer = &requester_consumer;
-    deadline_set(cancels->clients->pools->loop, &cancel->deadline,
-                 settings_current()->cancel_wait_timeout);
-    try_to_open(cancel);
-    if (requester->connection.readable)
-        loop_post(requester->connection.loop, &requester->task);
+    join(find_or_create(cancels, target), requester);
+    open_queued(target->pool);
 }
 
 void cancels_end_database(struct cancels *cancels, const struct database *database)
 {
     struct cancel *cancel, *next;
-    DL_FOREACH_SAFE(cancels->requests, cancel, next) {
-        if (database == NULL || cancel->pool->database == database)
-            end(cancel, "database removed", false);
+    HASH_ITER(by_server, cancels->by_server, cancel, next) {
+        if (database != NULL && cancel->pool->database != database)
+            continue;
+        if (cancel->behind != NULL)
+            finish(cancel->behind, "database removed", false);
+        finish(cancel, "database removed", false);
     }
 }

@@ -9,8 +9,8 @@ import psycopg
 import pytest
 
 from support import wire
-from support.fake_server import answer
-from support.process import open_descriptors, wait_for
+from support.fake_server import FakeServer, answer
+from support.process import SLACK, free_port, open_descriptors, wait_for
 
 SLEEP = "DO $$BEGIN RAISE NOTICE 'it runs'; PERFORM pg_sleep(10); END$$"
 
@@ -270,3 +270,229 @@ def test_requests_while_the_database_is_removed(pooler):
         requester.expect_eof()
         requester.close()
     assert pooler.value("SELECT 1") == 1
+
+
+# Requests that wait
+
+class Held:
+    """A server whose queries and cancel requests end when they are told to."""
+
+    def __init__(self, fake_server):
+        self.queries = {}  # by number of the connection: lets the running query end
+        self.let_go = threading.Semaphore(0)  # once for each cancel request
+        self.server = fake_server(self.script)
+
+    def script(self, side):
+        side.sock.settimeout(None)
+        if not side.log_in():
+            self.let_go.acquire(timeout=20 * SLACK)
+            return
+        while side.read().type == "Q":
+            gate = self.queries[side.number] = threading.Semaphore(0)
+            gate.acquire(timeout=20 * SLACK)
+            side.send_raw(answer(side.number))
+
+    def run(self, client, number):
+        before = self.queries.get(number)
+        client.send_raw(wire.query("SELECT 1"))
+        wait_for(lambda: self.queries.get(number) is not before, "the query runs")
+
+    def finish(self, client, number):
+        self.queries[number].release()
+        return client.result().value
+
+    def wait_requests(self, count):
+        wait_for(lambda: len(self.server.cancels) == count, "%d requests have arrived" % count)
+
+
+@pytest.fixture
+def held(fake_server):
+    return Held(fake_server)
+
+
+def start_held(start_pooler, held, **settings):
+    settings.setdefault("pool_mode", "session")
+    return start_pooler(server=held.server, databases={"p0": ""}, server_reset_query="", **settings)
+
+
+@pytest.mark.parametrize("mode", ["session", "transaction"])
+def test_never_the_next_query_of_the_same_client(start_pooler, held, mode):
+    """A request that had to wait does not outlive the query that it was for."""
+    pooler = start_held(start_pooler, held, pool_mode=mode)
+    client = pooler.client()
+    held.run(client, 1)
+    first = client.cancel(wait=False)
+    held.wait_requests(1)
+    second = client.cancel(wait=False)
+    pooler.wait_pool(cl_active_cancel_req=1, cl_waiting_cancel_req=1)
+    assert held.finish(client, 1) == "1"
+    number = 1 if mode == "session" else 3  # nobody gets the server that is held back
+    held.run(client, number)
+    third = client.cancel(wait=False)  # this one is for the query that runs now
+    held.let_go.release()
+    for requester in (first, second):
+        requester.expect_eof()
+    held.wait_requests(2)
+    held.let_go.release()
+    third.expect_eof()
+    assert held.finish(client, number) == str(number)
+    keys = {side.number: side.key for side in held.server.logged_in}
+    assert held.server.cancels == [keys[1], keys[number]]
+    pooler.wait_pool(cl_active_cancel_req=0, cl_waiting_cancel_req=0, sv_active_cancel=0,
+                     sv_being_canceled=0)
+
+
+def test_requests_for_the_same_query_are_one(start_pooler, held):
+    """While one is under way, all that come after it are served by one more."""
+    pooler = start_held(start_pooler, held, max_client_conn="500")
+    client = pooler.client()
+    held.run(client, 1)
+    requesters = [client.cancel(wait=False)]
+    held.wait_requests(1)
+    requesters += [client.cancel(wait=False) for _ in range(60)]
+    wait_for(lambda: len(pooler.show("CLIENTS", state="waiting_cancel_req")) == 61, "all are there")
+    pooler.wait_pool(cl_active_cancel_req=1, cl_waiting_cancel_req=1)
+    held.let_go.release()
+    requesters[0].expect_eof()
+    held.wait_requests(2)
+    requesters[1].expect_silence(0.05)
+    held.let_go.release()
+    for requester in requesters[1:]:
+        requester.expect_eof()
+    assert held.finish(client, 1) == "1"
+    assert len(held.server.cancels) == 2
+    pooler.wait_pool(cl_active_cancel_req=0, cl_waiting_cancel_req=0, sv_active_cancel=0)
+
+
+def test_their_number_is_bounded(start_pooler, held):
+    """Sockets, too: who comes late is let go, as his request is on its way already."""
+    pooler = start_held(start_pooler, held, max_client_conn="500")
+    client = pooler.client()
+    held.run(client, 1)
+    before = open_descriptors(pooler.pid)
+    requesters = [client.cancel(wait=False)]
+    held.wait_requests(1)
+    requesters += [client.cancel(wait=False) for _ in range(150)]
+    for requester in requesters[101:]:
+        requester.expect_eof()
+    assert open_descriptors(pooler.pid) <= before + 102
+    requesters[100].expect_silence(0.05)
+    for requester in requesters[50:100]:
+        requester.reset()  # those who leave make room
+    wait_for(lambda: len(pooler.show("CLIENTS", state="waiting_cancel_req")) == 51, "they left")
+    requesters.append(client.cancel(wait=False))
+    requesters[-1].expect_silence(0.05)
+    for _ in range(2):
+        held.let_go.release()
+    for requester in requesters[:50] + requesters[-1:]:
+        requester.expect_eof()
+    assert held.finish(client, 1) == "1" and len(held.server.cancels) == 2
+
+
+def test_queue_of_a_pool(start_pooler, held):
+    """As many connections as pool_size; the others wait in order, at most cancel_wait_timeout."""
+    pooler = start_held(start_pooler, held, default_pool_size="2", reserve_pool_size="2",
+                        reserve_pool_timeout="0.1", cancel_wait_timeout="1.5")
+    clients = [pooler.client() for _ in range(4)]
+    for number, client in enumerate(clients, 1):
+        held.run(client, number)
+    requesters = []
+    for client in clients:
+        requesters.append(client.cancel(wait=False))
+        pooler.wait_pool(cl_waiting_cancel_req=max(0, len(requesters) - 2))
+    held.wait_requests(2)
+    pooler.wait_pool(cl_active_cancel_req=2, cl_waiting_cancel_req=2, sv_active_cancel=2)
+    assert held.finish(clients[2], 3) == "3"  # nothing runs there any more
+    held.let_go.release()
+    held.wait_requests(3)
+    requesters[2].expect_eof()
+    keys = {side.key: side.number for side in held.server.logged_in}
+    assert [keys[key] for key in held.server.cancels[2:]] == [4]
+    for requester in requesters:
+        requester.expect_eof()  # two are not taken in time
+    assert pooler.log().count("closing because: cancel_wait_timeout") == 2
+    pooler.wait_pool(cl_active_cancel_req=0, cl_waiting_cancel_req=0, sv_active_cancel=0)
+
+
+def test_request_in_the_queue_is_given_up_in_time(start_pooler, held):
+    pooler = start_held(start_pooler, held, default_pool_size="1", reserve_pool_size="1",
+                        reserve_pool_timeout="0.1")
+    clients = [pooler.client(), pooler.client()]
+    for number, client in enumerate(clients, 1):
+        held.run(client, number)
+    first = clients[0].cancel(wait=False)
+    held.wait_requests(1)
+    pooler.admin("SET cancel_wait_timeout = '0.3'")
+    queued = clients[1].cancel(wait=False)
+    behind = clients[0].cancel(wait=False)
+    pooler.wait_pool(cl_waiting_cancel_req=2)
+    queued.expect_eof()
+    behind.expect_eof()
+    pooler.wait_pool(cl_active_cancel_req=1, cl_waiting_cancel_req=0)
+    held.let_go.release()
+    first.expect_eof()
+    assert len(held.server.cancels) == 1
+    assert [held.finish(clients[0], 1), held.finish(clients[1], 2)] == ["1", "2"]
+
+
+def test_guessed_keys_do_not_fill_the_log(pooler):
+    before = pooler.log().count("failed cancel request")
+    started = time.monotonic()
+    for n in range(60):
+        cancel(pooler, b"guess%03d" % n)
+    seconds = int(time.monotonic() - started) + 2
+    assert 10 <= pooler.log().count("failed cancel request") - before <= 11 * seconds
+
+
+# Where they go
+
+def test_list_of_hosts(start_pooler):
+    """To the host that runs the query, which is not the next one of the list."""
+    gate = threading.Semaphore(0)
+
+    def script(side):
+        if side.log_in():
+            while side.read().type == "Q":
+                gate.acquire(timeout=20 * SLACK)
+                side.send_raw(answer(side.server.host))
+    port = free_port()
+    hosts = {host: FakeServer(script, port, host) for host in ("127.0.0.2", "127.0.0.3",
+                                                               "127.0.0.4")}
+    try:
+        pooler = start_pooler(pool_mode="transaction", default_pool_size="6", databases={
+            "p0": "host=%s port=%d" % (",".join(hosts), port)})
+        clients = [pooler.client() for _ in range(6)]
+        for count, client in enumerate(clients, 1):
+            client.send_raw(wire.query("SELECT 1"))
+            pooler.wait_pool(sv_active=count)
+        where = {row["ptr"]: row["addr"] for row in pooler.show("SERVERS")}
+        links = {row["port"]: where[row["link"]] for row in pooler.show("CLIENTS", database="p0")}
+        assert sorted(links.values()) == sorted(list(hosts) * 2)
+        for client in clients:
+            host = links[client.sock.getsockname()[1]]
+            before = {name: len(server.cancels) for name, server in hosts.items()}
+            cancel(pooler, client.key)
+            after = {name: len(server.cancels) for name, server in hosts.items()}
+            assert after == {**before, host: before[host] + 1}
+        for _ in clients:
+            gate.release()
+        for client in clients:
+            assert client.result().value == links[client.sock.getsockname()[1]]
+        for server in hosts.values():
+            assert sorted(server.cancels) == sorted(side.key for side in server.logged_in)
+    finally:
+        for server in hosts.values():
+            server.close()
+
+
+def test_unix_socket_of_the_server(start_pooler, pg):
+    pooler = start_pooler(pool_mode="transaction", databases={
+        "p0": "host=%s,127.0.0.1 port=%d" % (pg.socket_dir, pg.port)})
+    clients = [pooler.client() for _ in range(2)]
+    for client in clients:
+        start_sleep(client)
+    assert {row["addr"] for row in pooler.show("SERVERS")} == {"unix", "127.0.0.1"}
+    for client in clients:
+        cancel(pooler, client.key)
+        expect_cancelled(client)
+    assert [client.value("SELECT 1") for client in clients] == ["1", "1"]

@@ -412,7 +412,8 @@ def test_talk_where_nothing_is_to_be_said(start_pooler, pg, fake_server, how):
 # CA07
 
 @pytest.mark.parametrize("how", ["close", "reset"])
-def test_requesters_that_leave_at_every_byte(pooler, pg, how):
+def test_requesters_that_leave_at_every_byte(start_pooler, pg, how):
+    pooler = start_pooler(pool_mode="transaction", default_pool_size="1")
     client = pooler.client()
     data = request(client.key)
     pooler.value("SELECT 1", dbname="p1", user="alice")

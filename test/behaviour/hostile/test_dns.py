@@ -11,7 +11,7 @@ import time
 import pytest
 
 from support import wire
-from support.fake_server import FakeServer, serve_number
+from support.fake_server import FakeServer, answer, serve_number
 from support.name_server import (CNAME, NXDOMAIN, REFUSED, SERVFAIL, NameServer, addresses, fails,
                                  name_of, record, reply, silent)
 from support.process import SLACK, wait_for
@@ -242,6 +242,41 @@ def test_flapping_addresses(start_pooler, names):
         assert 4 <= len(server.questions(NAME)) <= 40
         assert len(old.logged_in) + len(new.logged_in) <= count + 20
         assert old.logged_in and new.logged_in
+    finally:
+        old.close()
+        new.close()
+
+
+def test_cancel_after_the_address_has_changed(start_pooler, names):
+    """The request goes where the server is, whatever the name means by now."""
+    gate = threading.Event()
+
+    def script(side):
+        if side.log_in():
+            while side.read().type == "Q":
+                gate.wait(20 * SLACK)
+                side.send_raw(answer(side.server.host))
+    now = {"host": "127.0.0.2"}
+    name_server = names(lambda question, over_tcp: addresses(now["host"])(question, over_tcp))
+    old = FakeServer(script, host="127.0.0.2")
+    new = FakeServer(script, old.port, host="127.0.0.3")
+    try:
+        pooler = start_pooler(pool_mode="transaction", resolv_conf=name_server.resolv_conf,
+                              dns_max_ttl="0.2", databases={
+                                  "p0": "host=%s port=%d" % (NAME, old.port)})
+        first, second = pooler.client(), pooler.client()
+        first.send_raw(wire.query("SELECT 1"))
+        pooler.wait_pool(sv_active=1)
+        now["host"] = "127.0.0.3"
+        time.sleep(0.3)
+        second.send_raw(wire.query("SELECT 2"))
+        wait_for(lambda: new.logged_in, "the name leads to the new host")
+        for client, server in ((first, old), (second, new)):
+            client.cancel()
+            assert server.cancels == [server.logged_in[0].key]
+        gate.set()
+        assert [first.result().value, second.result().value] == ["127.0.0.2", "127.0.0.3"]
+        assert (len(old.cancels), len(new.cancels)) == (1, 1)
     finally:
         old.close()
         new.close()
