@@ -75,6 +75,20 @@ void session_close(struct session *session, const char *reason, const char *mess
 void session_lose_server(struct session *session, const char *reason);
 
 /*
+ * The linked server takes nothing any more. The client gets what the server said before it went,
+ * such as why, and then the end; that may take until it has read what it had not. What it sends
+ * meanwhile is not looked at.
+ */
+void session_server_is_gone(struct session *session);
+
+/* The same has happened, and the client has not read all yet. */
+static inline bool session_has_lost_its_server(const struct session *session)
+{
+    const struct server *server = session->client->server;
+    return server != NULL && server->connection.failed;
+}
+
+/*
  * Finds a server for the message at hand. Returns true if the session is LINKED now. Otherwise it
  * waits (the caller stashes what it has) or has been closed.
  */

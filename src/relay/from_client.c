@@ -51,7 +51,7 @@ static bool send_passed(struct session *session, struct stream *stream)
 {
     if (flush(stream))
         return true;
-    session_lose_server(session, "server connection closed");
+    session_server_is_gone(session);
     return false;
 }
 
@@ -161,7 +161,7 @@ static bool pass_body(struct session *session, struct stream *stream)
     }
     if (stream_leave_out(stream, part))
         return true;
-    session_lose_server(session, "server connection closed");
+    session_server_is_gone(session);
     return false;
 }
 
@@ -241,7 +241,8 @@ static bool may_read(const struct session *session)
         return false;
     if (session->state == SESSION_IDLE) /* it may get answers without a server */
         return !connection_is_congested(&client->connection);
-    return session->state == SESSION_LINKED && !connection_is_congested(&server->connection) &&
+    return session->state == SESSION_LINKED && !session_has_lost_its_server(session) &&
+           !connection_is_congested(&server->connection) &&
            server->answers.count < ANSWERS_HIGH_MARK &&
            (server->statements == NULL || !server->statements->repeating);
 }
@@ -313,7 +314,7 @@ static void take_received(struct session *session, uint8_t *bytes, size_t size)
     session->held = (struct buffer){0};
     session_take_client_bytes(session, held.data, held.size);
     buffer_release(&held);
-    if (client->session != NULL)
+    if (client->session != NULL && !session_has_lost_its_server(session))
         take_behind(session, bytes + part, size - part);
 }
 

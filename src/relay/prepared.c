@@ -42,7 +42,7 @@ static struct server *server_of(const struct message *message)
 
 static enum message_fate lost(struct session *session)
 {
-    session_lose_server(session, "server connection closed");
+    session_server_is_gone(session);
     return FATE_STOPPED;
 }
 

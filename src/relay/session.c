@@ -114,7 +114,7 @@ static void on_server_drained(struct server *server)
 
 static void on_server_broken(struct server *server)
 {
-    session_lose_server(server->session, "server connection closed");
+    session_server_is_gone(server->session);
 }
 
 static void on_server_deadline(struct server *server)
@@ -191,7 +191,7 @@ static bool is_complete(const struct session *session)
     bool mid_message = session->body_left > 0 && !session->dropping;
     return server->ready && answers_complete(&server->answers) && server->body_left == 0 &&
            server->held.size == 0 && session->stash.size == 0 && !mid_message &&
-           !connection_is_congested(&server->connection);
+           !connection_is_congested(&server->connection) && !session_has_lost_its_server(session);
 }
 
 /* The same, and so that the server may serve somebody else. */
@@ -343,6 +343,18 @@ void session_lose_server(struct session *session, const char *reason)
     pool_close_server(client->pool, server, reason);
     release_session(session);
     client_close(client, reason, message);
+}
+
+void session_server_is_gone(struct session *session)
+{
+    struct client *client = session->client;
+    struct server *server = client->server;
+    server->connection.failed = true; /* so it is not released, and the client not read */
+    server->connection.readable = true;
+    session_read_server(session);
+    /* If there is more to read it goes on when the client has room, and ends with the end. */
+    if (client->session != NULL && !server->connection.readable)
+        session_lose_server(session, "server connection closed");
 }
 
 /* The stash is one whole simple query: it can be answered without a server. */

@@ -6,6 +6,7 @@ pooler in each mode: the same messages must come back in the same order, and who
 must find a clean server.
 """
 
+import contextlib
 import socket
 import struct
 import threading
@@ -355,6 +356,83 @@ def test_server_ends_in_the_middle(flow, pg, what):
         assert other.value("SELECT 'mine'") == "mine"
         other.terminate()
     assert pg.value("SELECT count(*) FROM copied") == 0
+
+
+@pytest.mark.parametrize("what", [wire.copy_data(b"1\t" + b"x" * 60000 + b"\n"), LOUD * 2000],
+                         ids=["silent", "loud"])
+def test_server_ends_while_the_client_streams(flow, pg, what):
+    """The server's last words are not lost, though it takes nothing any more."""
+    for database in MODES:
+        client = flow.client(database)
+        client.send_raw(COPY)
+        client.expect("G")
+        stop = threading.Event()
+
+        def stream():
+            try:
+                while not stop.is_set():
+                    client.sock.sendall(what)
+            except OSError:
+                pass
+        streamer = threading.Thread(target=stream)
+        streamer.start()
+        try:
+            time.sleep(0.05)
+            assert pg.terminate("query LIKE 'COPY copied FROM%'") == 1
+            errors = [wire.parse_fields(got.body) for got in client.wait_closed()
+                      if got.type == "E"]
+        finally:
+            stop.set()
+            client.close()
+            streamer.join(10 * SLACK)
+        assert [error["C"] for error in errors] == ["57P01", "08P01"]
+        assert flow.client(database).value("SELECT 'mine'") == "mine"
+
+
+def unread(sock):
+    """Bytes that have reached the peer, on this machine, and that it has not received yet."""
+    wanted = ":%04X" % sock.getpeername()[1], ":%04X" % sock.getsockname()[1]
+    with open("/proc/net/tcp") as file:
+        for line in file:
+            local, remote, _, queues = line.split()[1:5]
+            if (local[-5:], remote[-5:]) == wanted:
+                return int(queues.split(":")[1], 16)
+    return 0
+
+
+def test_server_ends_while_the_client_does_not_read(start_pooler, fake_server):
+    """What the server said before its end waits until the client has read what came before it."""
+    notice = wire.message("N", fake.error_body("x" * 4000, "NOTICE", "00000"))
+    sent = []
+
+    def script(side):
+        if not side.log_in():
+            return
+        side.read()
+        side.send("G", struct.pack("!bh", 0, 0))
+        while not unread(side.sock):  # the pooler reads no more, as the client does not
+            side.send_raw(notice)
+            sent.append(1)
+            time.sleep(0.002)
+            if unread(side.sock):
+                time.sleep(0.1)
+        side.send_error("going away", sqlstate="57P01")
+        time.sleep(0.05)
+        side.reset()  # with what the client has sent unread
+    pooler = start_pooler(server=fake_server(script), databases={"p0": ""}, pool_mode="transaction",
+                          tcp_socket_buffer="16384")
+    client = pooler.wire()
+    client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
+    client.login("bob", "p0").send_raw(COPY)
+    client.expect("G")
+    client.sock.settimeout(0.5)
+    with contextlib.suppress(OSError):
+        while True:
+            client.sock.send(GOOD * 1000)
+    client.sock.settimeout(10 * SLACK)
+    got = client.wait_closed()
+    assert [message.type for message in got] == ["N"] * len(sent) + ["E", "E"]
+    assert [wire.parse_fields(message.body)["C"] for message in got[-2:]] == ["57P01", "08P01"]
 
 
 def test_slow_reader(flow, pg):
