@@ -141,6 +141,7 @@ static void test_longest_name(void **state UNUSED)
     body[EXTENDED_NAME_MAX + 1] = '\0'; /* that its end is in sight does not help */
     assert_int_equal(read_cut('P', body, sizeof(body), sizeof(body), &names), EXTENDED_BROKEN);
     body[0] = '\0';
+    body[EXTENDED_NAME_MAX + 1] = 'n';
     assert_int_equal(read_cut('B', body, 1 << 20, EXTENDED_NAME_MAX + 1, &names), EXTENDED_MORE);
     assert_int_equal(read_cut('B', body, 1 << 20, EXTENDED_NAME_MAX + 2, &names), EXTENDED_BROKEN);
 }
