@@ -687,7 +687,7 @@ void pool_renew_deadlines(struct pool *pool)
     for (int state = SERVER_IDLE; state < SERVER_CLOSED; state++) {
         struct server *server;
         DL_FOREACH(pool->servers[state], server) {
-            if (is_free(state)) {
+            if (is_free(server->state)) {
                 set_idle_deadline(server);
                 budgets_offer(pool, server); /* the limit may be new; their order is not exact then */
             }
