@@ -684,7 +684,7 @@ static void tend(struct pool *pool)
 void pool_renew_deadlines(struct pool *pool)
 {
     usec_t lifetime_us = pool->limits.server_lifetime_us;
-    for (int state = SERVER_IDLE; state < SERVER_CLOSED; state++) {
+    for (enum server_state state = SERVER_IDLE; state < SERVER_CLOSED; state++) {
         struct server *server;
         DL_FOREACH(pool->servers[state], server) {
             if (is_free(server->state)) {

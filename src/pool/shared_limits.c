@@ -44,29 +44,29 @@ static unsigned limit_of(const struct pool *pool, int scope)
 
 void budgets_count(struct pool *pool, int change)
 {
-    for (int scope = 0; scope < BUDGET_SCOPES; scope++)
+    for (enum budget_scope scope = 0; scope < BUDGET_SCOPES; scope++)
         budget_of(pool, scope)->servers += (unsigned) change;
 }
 
 void budgets_count_close_needed(struct pool *pool, int change)
 {
-    for (int scope = 0; scope < BUDGET_SCOPES; scope++)
+    for (enum budget_scope scope = 0; scope < BUDGET_SCOPES; scope++)
         budget_of(pool, scope)->close_needed += (unsigned) change;
 }
 
 /* ---- free servers, unused for longest first ---- */
 
-static bool is_offered(const struct server *server, int scope)
+static bool is_offered(const struct server *server, enum budget_scope scope)
 {
     return server->offered_prev[scope] != NULL;
 }
 
-static void offer(struct server_budget *budget, struct server *server, int scope)
+static void offer(struct server_budget *budget, struct server *server, enum budget_scope scope)
 {
     DL_APPEND2(budget->offered, server, offered_prev[scope], offered_next[scope]);
 }
 
-static void withdraw(struct server_budget *budget, struct server *server, int scope)
+static void withdraw(struct server_budget *budget, struct server *server, enum budget_scope scope)
 {
     if (!is_offered(server, scope))
         return;
@@ -76,14 +76,14 @@ static void withdraw(struct server_budget *budget, struct server *server, int sc
 
 void budgets_offer(struct pool *pool, struct server *server)
 {
-    for (int scope = 0; scope < BUDGET_SCOPES; scope++)
+    for (enum budget_scope scope = 0; scope < BUDGET_SCOPES; scope++)
         if (limit_of(pool, scope) > 0 && !is_offered(server, scope))
             offer(budget_of(pool, scope), server, scope);
 }
 
 void budgets_withdraw(struct server *server)
 {
-    for (int scope = 0; scope < BUDGET_SCOPES; scope++)
+    for (enum budget_scope scope = 0; scope < BUDGET_SCOPES; scope++)
         withdraw(budget_of(server->pool, scope), server, scope);
 }
 
@@ -160,14 +160,14 @@ bool shared_limits_demand(struct pool *pool, const struct server *server)
 
 /* ---- eviction ---- */
 
-static bool may_be_evicted(const struct server *server, int scope)
+static bool may_be_evicted(const struct server *server, enum budget_scope scope)
 {
     if (server->state == SERVER_USED && server->pool->waiters != NULL)
         return false;
     return scope != BUDGET_ALL || is_long_idle(server) || compare_with_share(server->pool) > 0;
 }
 
-static struct server *find_evictable(const struct pool *pool, int scope)
+static struct server *find_evictable(const struct pool *pool, enum budget_scope scope)
 {
     struct server *server = budget_of(pool, scope)->offered;
     struct server *own = pool_surplus_for_dedicated(pool);
@@ -183,7 +183,7 @@ static struct server *find_evictable(const struct pool *pool, int scope)
 }
 
 /* The room that this makes is ours: whoever waits is not offered it. */
-static bool evict(const struct pool *pool, int scope)
+static bool evict(const struct pool *pool, enum budget_scope scope)
 {
     struct server_budget *budget = budget_of(pool, scope);
     struct server *server = find_evictable(pool, scope);
@@ -206,7 +206,7 @@ static void look_again_when_long_idle(struct pool *pool)
                         is_long_idle(first) ? clock_now_us() : first->request_us);
 }
 
-static void wait_in(struct pool *pool, int scope)
+static void wait_in(struct pool *pool, enum budget_scope scope)
 {
     struct server_budget *budget = budget_of(pool, scope);
     if (pool->waiters == NULL) {
@@ -238,7 +238,7 @@ void pool_leave_hungry(struct pool *pool)
     pool->hungry_in = NULL;
 }
 
-static bool has_room(const struct pool *pool, int scope)
+static bool has_room(const struct pool *pool, enum budget_scope scope)
 {
     const struct server_budget *budget = budget_of(pool, scope);
     unsigned limit = limit_of(pool, scope);
@@ -246,7 +246,7 @@ static bool has_room(const struct pool *pool, int scope)
 }
 
 /* Room is kept for the first one until it has looked: others may be looked after before it. */
-static void feed(struct server_budget *budget, int scope)
+static void feed(struct server_budget *budget, enum budget_scope scope)
 {
     struct pool *first = budget->hungry;
     if (first == NULL)
@@ -261,12 +261,12 @@ static void feed(struct server_budget *budget, int scope)
 
 void pool_feed_hungry(struct pool *pool)
 {
-    for (int scope = 0; scope < BUDGET_SCOPES; scope++)
+    for (enum budget_scope scope = 0; scope < BUDGET_SCOPES; scope++)
         feed(budget_of(pool, scope), scope);
 }
 
 /* Makes room, at the cost of others if need be. */
-static bool fits(struct pool *pool, int scope)
+static bool fits(struct pool *pool, enum budget_scope scope)
 {
     bool may_evict = pool->waiters != NULL;
     while (!has_room(pool, scope))
@@ -278,7 +278,7 @@ static bool fits(struct pool *pool, int scope)
 bool shared_limits_allow(struct pool *pool)
 {
     give_up_promise(pool);
-    for (int scope = 0; scope < BUDGET_SCOPES; scope++) {
+    for (enum budget_scope scope = 0; scope < BUDGET_SCOPES; scope++) {
         if (!fits(pool, scope)) {
             wait_in(pool, scope);
             return false;
