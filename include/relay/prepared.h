@@ -60,7 +60,7 @@ static inline bool prepared_passes(const struct session *session, const struct s
     const struct client *client = session->client;
     const struct server *server = client->server;
     const uint8_t *body = stream->position + FRAME_HEADER_SIZE;
-    if (stream->end - body < 2)
+    if (frame->size < FRAME_HEADER_SIZE + 2 || stream->end - body < 2)
         return false;
     if (frame->type == 'D' || frame->type == 'C')
         return body[0] == 'P';

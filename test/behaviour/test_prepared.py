@@ -843,6 +843,15 @@ def test_large_values(double):
     holder.query("COMMIT")
 
 
+@pytest.mark.parametrize("kind, name", [("C", "Close"), ("D", "Describe")])
+def test_a_message_without_a_body_before_another(single, kind, name):
+    """Its body is not what follows: the P of a portal is the P of a Parse."""
+    client = single.client()
+    client.query("BEGIN")
+    client.send_raw(wire.message(kind) + wire.parse("SELECT 1") + wire.sync())
+    client.expect_error("broken %s packet" % name)
+
+
 def test_half_a_parse_holds_nobody_up(single):
     clients = [single.client() for _ in range(5)]
     data = wire.parse("SELECT 'half' /* %s */" % ("x" * 500000), "s") + wire.sync()
