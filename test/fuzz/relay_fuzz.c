@@ -7,6 +7,11 @@
  * the server go whole messages only, in their order, none changed; to the client goes the very
  * beginning of what the server sent.
  *
+ * With prepared statements the server is one that knows them: it answers what it was sent, and the
+ * bytes of its segments decide how. Only names of the pooler's own may reach it, a statement is never
+ * prepared twice nor used before it is prepared, and when all is answered both sides agree on what
+ * the server has.
+ *
  * The input: a byte of choices, then segments: a byte (bit 7: from the server; the rest: how it is
  * cut), a byte of length, and the bytes.
  *
@@ -19,7 +24,9 @@
 #include "pool/pools.h"
 #include "relay/session.h"
 #include "server/server_login.h"
+#include "server/server_statements.h"
 #include "wire/collector.h"
+#include "wire/extended.h"
 #include "wire/frame.h"
 #include "wire/messages.h"
 
@@ -27,6 +34,8 @@
 
 static struct config config;
 static struct tracked_names tracked;
+
+static bool is_over(void);
 
 /* One side: what it sent and was not received yet, and what it got. */
 struct side {
@@ -212,7 +221,149 @@ bool server_read_parameter_status(struct server *server UNUSED, const uint8_t *b
     return size >= 2 && body[size - 1] == 0;
 }
 
+/* ---- a server with prepared statements ---- */
+
+#define PREPARED_MAX 64
+
+static struct {
+    char names[PREPARED_MAX][STATEMENT_NAME_SIZE];
+    size_t count;
+    size_t read; /* of what was sent to it */
+    bool skipping, failed; /* `failed`: the transaction */
+} backend;
+
+static bool has_prepared(const char *name, size_t *ret_place)
+{
+    for (*ret_place = 0; *ret_place < backend.count; ++*ret_place)
+        if (strcmp(backend.names[*ret_place], name) == 0)
+            return true;
+    return false;
+}
+
+static void forget_prepared(size_t place)
+{
+    backend.count--;
+    memmove(backend.names[place], backend.names[backend.count], STATEMENT_NAME_SIZE);
+}
+
+static void say(uint8_t type, const char *body, size_t size)
+{
+    uint8_t header[FRAME_HEADER_SIZE] = {type, 0, 0, 0, (uint8_t) (size + 4)};
+    buffer_append(&world.server_side.incoming, header, sizeof(header));
+    buffer_append(&world.server_side.incoming, body, size);
+}
+
+/* What becomes of a name. Returns false if the message fails. */
+static bool use_name(uint8_t type, const char *name, bool fails)
+{
+    size_t place;
+    bool known = has_prepared(name, &place);
+    if (strcmp(name, "pgweir: none") == 0)
+        return false;
+    HOLDS(strncmp(name, "PGBOUNCER_", 10) == 0);
+    if (type == 'C') { /* never fails by itself */
+        if (known)
+            forget_prepared(place);
+        return true;
+    }
+    HOLDS(known == (type != 'P'));
+    if (type != 'P' || fails)
+        return !fails;
+    HOLDS(backend.count < PREPARED_MAX);
+    strcpy(backend.names[backend.count++], name);
+    return true;
+}
+
+/* Returns false if it is answered with an error. */
+static bool read_names(const struct frame *frame, const uint8_t *message, bool fails)
+{
+    struct extended_names names;
+    if (frame->type == 'E')
+        return !fails;
+    HOLDS(extended_read_names(frame, message + FRAME_HEADER_SIZE, (size_t) frame->size - 5,
+                              &names) == EXTENDED_NAMES);
+    if (names.of_portal || names.statement_size == 0)
+        return frame->type == 'C' || !fails;
+    return use_name(frame->type, names.statement, fails);
+}
+
+static void be_ready(void)
+{
+    backend.skipping = false;
+    say('Z', backend.failed ? "E" : "I", 1);
+    backend.failed = false; /* as if by a ROLLBACK that is not shown */
+}
+
+/* One message; `choice` decides what becomes of it. */
+static void answer_message(const struct frame *frame, const uint8_t *message, uint8_t choice)
+{
+    static const char error[] = "SERROR\0C42601\0Mno\0";
+    static const char types[] = "PBDEC", answers[] = "12nC3";
+    const char *place = strchr(types, frame->type);
+    bool fails = choice % 8 == 7;
+    backend.failed = choice % 32 == 31;
+    if (frame->type == 'S' || (frame->type == 'Q' && !backend.skipping)) {
+        if (frame->type == 'Q')
+            say('C', "OK", 3);
+        be_ready();
+    } else if (place != NULL && !backend.skipping) {
+        if (!read_names(frame, message, fails)) {
+            backend.skipping = true;
+            say('E', error, sizeof(error));
+        } else {
+            say((uint8_t) answers[place - types], "OK", frame->type == 'E' ? 3 : 0);
+        }
+    }
+}
+
+/* Reads up to `size` messages; returns false if there was none. */
+static bool backend_answers(const uint8_t *choices, size_t size)
+{
+    const struct buffer *sent = &world.server_side.outgoing;
+    size_t answered = 0;
+    for (; answered < size && sent->size - backend.read >= FRAME_HEADER_SIZE; answered++) {
+        const uint8_t *message = sent->data + backend.read;
+        struct frame frame;
+        HOLDS(frame_read_header(message, &frame));
+        if (frame.size > sent->size - backend.read)
+            break;
+        backend.read += (size_t) frame.size;
+        if (frame.type == 'F') /* more of the protocol than is needed here */
+            world.server_closed = true;
+        answer_message(&frame, message, choices[answered]);
+    }
+    return answered > 0;
+}
+
+/* Nothing is on its way: what we think the server has is what it has. */
+static void compare_prepared(void)
+{
+    const struct server_statements *statements = world.server.statements;
+    struct server_statement *entry, *next;
+    size_t place, count = 0;
+    if (statements == NULL || world.server.answers.count > 0 || is_over())
+        return;
+    HOLDS(statements->notes_count == 0);
+    HASH_ITER(hh, statements->by_statement, entry, next) {
+        HOLDS(entry->pending == 0 && entry->present && entry->expected);
+        HOLDS(has_prepared(entry->statement->name, &place));
+        count++;
+    }
+    HOLDS(count == backend.count && count == statements->count);
+}
+
 /* ---- one run ---- */
+
+static bool is_over(void)
+{
+    return world.client_closed || world.server_closed;
+}
+
+/* In transaction pooling. */
+static bool has_statements(uint8_t choices)
+{
+    return (choices & 5) == 5;
+}
 
 static void set_up(uint8_t choices, size_t piece)
 {
@@ -223,6 +374,8 @@ static void set_up(uint8_t choices, size_t piece)
         write_memory = memory_new(LOOP_WRITE_SIZE);
         settings_init(&config.settings);
         config.settings.max_packet_size = 4096;
+        config.settings.max_prepared_statement_size = 100;
+        config.settings.max_client_prepared_memory = 1000;
         HOLDS(tracked_names_init(&tracked, NULL, "role"));
     }
     memset(&world, 0, sizeof(world));
@@ -234,6 +387,12 @@ static void set_up(uint8_t choices, size_t piece)
     world.client.user = world.pool.user = &world.user;
     world.pool.limits.mode = choices & 1 ? POOL_TRANSACTION : POOL_SESSION;
     world.waits = (choices & 2) != 0;
+    memset(&backend, 0, sizeof(backend));
+    if (has_statements(choices)) {
+        world.pool.limits.prepared_statements = 2;
+        world.pool.limits.prepare_unnamed = (choices & 8) != 0;
+    }
+    config.settings.prepared_statement_errors = (choices & 16) != 0;
     world.server.tracked = &tracked;
     world.server.ready = true;
     world.server.transaction_status = 'I';
@@ -241,11 +400,6 @@ static void set_up(uint8_t choices, size_t piece)
     parameters_init(&world.server.parameters, &tracked);
     world.client_side.piece = world.server_side.piece = piece;
     session_start(&world.client, NULL, 0);
-}
-
-static bool is_over(void)
-{
-    return world.client_closed || world.server_closed;
 }
 
 /* Tasks that were posted, and a server for who waits. */
@@ -282,7 +436,10 @@ static void take_segment(bool from_server, const uint8_t *bytes, size_t size)
     if (from_server && client->server == NULL)
         return;
     if (from_server) {
-        buffer_append(&world.server_side.incoming, bytes, size);
+        if (world.pool.limits.prepared_statements == 0)
+            buffer_append(&world.server_side.incoming, bytes, size);
+        else if (!backend_answers(bytes, size) || is_over())
+            return;
         server->connection.readable = true;
         server->link_ops->readable(server);
     } else {
@@ -293,6 +450,7 @@ static void take_segment(bool from_server, const uint8_t *bytes, size_t size)
     run_tasks();
     end_wait();
     run_tasks();
+    compare_prepared();
 }
 
 struct outcome {
@@ -325,6 +483,8 @@ static void run(const uint8_t *data, size_t size, size_t piece, struct outcome *
     buffer_release(&world.server.held);
     buffer_release(&world.gathered);
     proven_values_release(&world.pool.proven_values);
+    server_statements_destroy(world.server.statements);
+    HOLDS(statement_memory() == 0);
     answers_release(&world.server.answers);
     parameters_release(&world.client.parameters, &tracked);
     parameters_release(&world.server.parameters, &tracked);
@@ -402,7 +562,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     run(data, size, LOOP_READ_SIZE, &whole);
     join(data, size, false, &client);
     join(data, size, true, &server);
-    check_to_server(&client, &whole.to_server);
+    if (size == 0 || !has_statements(data[0]))
+        check_to_server(&client, &whole.to_server);
     check_collector(&client);
     if (size > 0 && (data[0] & 1) == 0) { /* in session mode nothing depends on the moment */
         HOLDS(whole.to_client.size <= server.size);
