@@ -7,7 +7,7 @@ import pytest
 from support import wire
 from support.fake_server import (PARAMETERS, answer, command_complete, data_row, parameter_status,
                                  ready, row_description)
-from support.process import SLACK
+from support.process import SLACK, wait_for
 
 pytestmark = pytest.mark.pgweir_only("a setting of its own")
 
@@ -105,7 +105,8 @@ def test_error(start, what, queries):
     client.expect_eof()
     other = pooler.client()
     assert other.value(BACKEND) != pid
-    assert other.value("SELECT pg_try_advisory_xact_lock(4711)") == "t"
+    wait_for(lambda: other.value("SELECT pg_try_advisory_xact_lock(4711)") == "t",
+             "the lock is gone with its backend")
 
 
 @pytest.mark.parametrize("action", ["notice", "error"])
