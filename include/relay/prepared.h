@@ -80,9 +80,21 @@ static inline bool prepared_passes(const struct session *session, const struct s
 enum message_fate prepared_take(struct session *session, struct stream *stream,
                                 const struct frame *frame);
 
+/* True if a Query may be one that prepared_take_query() is about, as far as a glance tells. */
+static inline bool prepared_concerns_query(const struct session *session,
+                                           const struct stream *stream)
+{
+    const struct server *server = session->client->server;
+    const uint8_t *text = stream->position + FRAME_HEADER_SIZE;
+    if (session->statements.by_name == NULL && (server == NULL || server->statements == NULL))
+        return false;
+    return text == stream->end || *text <= ' ' || *text == 'D' || *text == 'd';
+}
+
 /*
- * Decides about a Query of a client that has prepared statements: DEALLOCATE name, sent by drivers
- * that prepare by messages, means the client's name, which no server knows.
+ * Decides about a Query where there are prepared statements. DEALLOCATE name, sent by drivers that
+ * prepare by messages, means the client's name, which no server knows. After DEALLOCATE ALL or
+ * DISCARD ALL what names a statement waits until that is answered.
  */
 enum message_fate prepared_take_query(struct session *session, struct stream *stream,
                                       const struct frame *frame);

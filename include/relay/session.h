@@ -40,6 +40,7 @@ struct session {
     enum session_state state;
     bool dropping;       /* that body goes nowhere */
     bool notified;       /* has had the notice of query_wait_notify in this wait */
+    uint32_t ends_of_all; /* DEALLOCATE ALL or DISCARD ALL that are not answered */
     bool awaits_answers; /* what is in the stash goes on when answers have come */
     bool set_unanswered; /* our own SET has been sent, or goes with what is sent next */
     struct session_features features;

@@ -43,6 +43,7 @@ struct statement_note {
     struct statement *named;            /* owns a reference; what the name then stands for, or NULL */
     struct buffer error;                /* owns; the ErrorResponse of an ANSWER_REPLACED */
     bool present;                       /* of on_server */
+    bool ends_all;                      /* DEALLOCATE ALL or DISCARD ALL is under way */
 };
 
 /* A longer pipeline is not kept for being repeated. */

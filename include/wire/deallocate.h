@@ -1,5 +1,6 @@
 /*
- * deallocate.h - recognises the SQL command DEALLOCATE with a name, in the form that drivers send.
+ * deallocate.h - recognises the SQL commands that end prepared statements, in the form that drivers
+ * send.
  *
  * SPDX-License-Identifier: ISC
  */
@@ -21,5 +22,8 @@
  * case, or unquoted; without a zero. Only ASCII is folded.
  */
 bool deallocate_read(const char *text, size_t size, char *name, size_t *ret_size) MUST_CHECK;
+
+/* True if the text is DEALLOCATE [PREPARE] ALL or DISCARD ALL, with the same freedom. */
+bool deallocate_is_of_all(const char *text, size_t size) MUST_CHECK;
 
 #endif

@@ -103,7 +103,7 @@ static enum message_fate decide(struct session *session, struct stream *stream,
     }
     if (frame->type == 'Q' && settings->disable_pqexec)
         return refuse_message(session, "PQexec disallowed");
-    if (frame->type == 'Q' && session->statements.by_name != NULL) {
+    if (frame->type == 'Q' && prepared_concerns_query(session, stream)) {
         enum message_fate fate = prepared_take_query(session, stream, frame);
         if (fate != FATE_FORWARD)
             return fate;

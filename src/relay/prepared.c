@@ -482,6 +482,23 @@ static enum message_fate take_deallocate(const struct message *message)
     return FATE_DROP;
 }
 
+/* It passes; what names a statement behind it waits for its answer. */
+static enum message_fate pass_end_of_all(const struct message *message)
+{
+    struct session *session = message->session;
+    enum message_fate fate = link_session(message);
+    if (fate != FATE_FORWARD)
+        return fate;
+    session_begin_query(session);
+    answers_expect_special(&server_of(message)->answers, 'Q', ANSWER_NOTED);
+    server_statements_note(statements_of(message), (struct statement_note){.ends_all = true});
+    session->ends_of_all++;
+    session->dropping = false;
+    session->body_left = message->frame->size - FRAME_HEADER_SIZE;
+    message->stream->position += FRAME_HEADER_SIZE;
+    return FATE_TAKEN;
+}
+
 enum message_fate prepared_take_query(struct session *session, struct stream *stream,
                                       const struct frame *frame)
 {
@@ -495,6 +512,8 @@ enum message_fate prepared_take_query(struct session *session, struct stream *st
         return FATE_FORWARD;
     if ((uint64_t) (stream->end - text) < size)
         return FATE_HOLD;
+    if (size > 0 && text[size - 1] == '\0' && deallocate_is_of_all((const char *) text, size - 1))
+        return pass_end_of_all(&message);
     return reads_deallocate(&message, text, size, name) ? take_deallocate(&message) : FATE_FORWARD;
 }
 
@@ -660,6 +679,9 @@ enum message_fate prepared_take(struct session *session, struct stream *stream,
     message.rest_size = frame->size - FRAME_HEADER_SIZE - message.names.rest;
     if (message.names.of_portal)
         return FATE_FORWARD;
+    if (session->ends_of_all > 0 &&
+        (message.names.statement_size > 0 || client->pool->limits.prepare_unnamed))
+        return wait_for_answers(&message);
     if (message.names.statement_size == 0)
         return take_unnamed(&message);
     if (client->pool->limits.prepared_statements == 0)
@@ -682,6 +704,8 @@ static void settle_one(struct session *session, bool done)
     struct statement_note *note = server_statements_first_note(statements);
     if (note->name != NULL)
         client_statements_settle(&session->statements, note->name, note->named, done);
+    if (note->ends_all)
+        session->ends_of_all--;
     server_statements_settle(statements, done);
 }
 

@@ -1,5 +1,5 @@
 /*
- * deallocate.c - recognises the SQL command DEALLOCATE with a name.
+ * deallocate.c - recognises the SQL commands that end prepared statements.
  *
  * SPDX-License-Identifier: ISC
  */
@@ -101,4 +101,21 @@ bool deallocate_read(const char *bytes, size_t size, char *name, size_t *ret_siz
             *ret_size = read_name(&text, name, &quoted);
     }
     return *ret_size > 0 && (quoted || !is_word(name, *ret_size, "all")) && ends(&text);
+}
+
+bool deallocate_is_of_all(const char *bytes, size_t size)
+{
+    struct text text = {bytes, bytes + size};
+    char name[DEALLOCATE_TEXT_MAX];
+    bool quoted;
+    if (size > DEALLOCATE_TEXT_MAX)
+        return false;
+    size_t name_size = read_name(&text, name, &quoted);
+    bool deallocates = is_word(name, name_size, "deallocate");
+    if (quoted || (!deallocates && !is_word(name, name_size, "discard")))
+        return false;
+    name_size = read_name(&text, name, &quoted);
+    if (deallocates && !quoted && is_word(name, name_size, "prepare"))
+        name_size = read_name(&text, name, &quoted);
+    return !quoted && is_word(name, name_size, "all") && ends(&text);
 }

@@ -104,3 +104,26 @@ def test_cut_anywhere(client):
         client.send_raw(data[at:])
         assert client.result().check().tags == ["DEALLOCATE"]
         prepared(client)
+
+
+@pytest.mark.parametrize("sql", ["DISCARD ALL", "deallocate all;", " DEALLOCATE PREPARE ALL"])
+def test_the_end_of_all_in_front_of_the_next_statement(pooler, client, sql):
+    """Sent by drivers that clean up when a connection is used again; others keep what they have."""
+    other = prepared(pooler.client(), "kept")
+    for name in ("Stmt_1", "new"):
+        client.send_raw(wire.query(sql) + wire.parse("SELECT 7", name) + wire.bind([], name)
+                        + wire.execute() + wire.sync())
+        assert client.result().check().tags == [sql.strip(" ;").upper().replace("PREPARE ", "")]
+        assert client.result().check().value == "7"
+        assert run(other, "kept").check().value == "7"
+    assert run(client).errors[0]["C"] == "26000"
+
+
+def test_the_end_of_all_that_fails(client):
+    """In a transaction DISCARD ALL is refused, and everything stays."""
+    client.send_raw(wire.query("BEGIN") + wire.query("DISCARD ALL") + wire.query("ROLLBACK")
+                    + wire.bind([], "Stmt_1") + wire.execute() + wire.sync())
+    assert client.result().tags == ["BEGIN"]
+    assert client.result().errors[0]["C"] == "25001"
+    assert client.result().tags == ["ROLLBACK"]
+    assert client.result().value == "7"

@@ -53,6 +53,25 @@ static void test_what_is_none(void **state UNUSED)
     check("DEALLOCATE PREPARE", "prepare"); /* PostgreSQL reads it so */
 }
 
+static bool is_of_all(const char *text)
+{
+    return deallocate_is_of_all(text, strlen(text));
+}
+
+static void test_all(void **state UNUSED)
+{
+    assert_true(is_of_all("DISCARD ALL"));
+    assert_true(is_of_all(" deallocate\tall ; "));
+    assert_true(is_of_all("DEALLOCATE PREPARE ALL;"));
+    assert_false(is_of_all("DISCARD PLANS"));
+    assert_false(is_of_all("DISCARD PREPARE ALL"));
+    assert_false(is_of_all("DEALLOCATE \"all\""));
+    assert_false(is_of_all("DEALLOCATE PREPARE"));
+    assert_false(is_of_all("DISCARD ALL; SELECT 1"));
+    assert_false(is_of_all("DISCARD ALLES"));
+    assert_false(is_of_all(""));
+}
+
 static void test_length(void **state UNUSED)
 {
     char text[DEALLOCATE_TEXT_MAX + 2];
@@ -70,6 +89,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_names),
         cmocka_unit_test(test_what_is_none),
+        cmocka_unit_test(test_all),
         cmocka_unit_test(test_length),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
