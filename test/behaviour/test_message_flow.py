@@ -361,7 +361,10 @@ def test_server_ends_in_the_middle(flow, pg, what):
 @pytest.mark.parametrize("what", [wire.copy_data(b"1\t" + b"x" * 60000 + b"\n"), LOUD * 2000],
                          ids=["silent", "loud"])
 def test_server_ends_while_the_client_streams(flow, pg, what):
-    """The server's last words are not lost, though it takes nothing any more."""
+    """
+    The server's last words are not lost, though it takes nothing any more. Unless they have never
+    left: a loud server may have been waiting for room, and what waits is dropped with its socket.
+    """
     for database in MODES:
         client = flow.client(database)
         client.send_raw(COPY)
@@ -385,7 +388,8 @@ def test_server_ends_while_the_client_streams(flow, pg, what):
             stop.set()
             client.close()
             streamer.join(10 * SLACK)
-        assert [error["C"] for error in errors] == ["57P01", "08P01"]
+        codes = [error["C"] for error in errors]
+        assert codes == ["57P01", "08P01"] or (what == LOUD * 2000 and codes == ["08P01"])
         assert flow.client(database).value("SELECT 'mine'") == "mine"
 
 
