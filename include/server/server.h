@@ -91,8 +91,8 @@ struct server_link_ops {
     void (*deadline_passed)(struct server *server);
     /* transaction_timeout is over. */
     void (*transaction_over)(struct server *server);
-    /* A replication connection is not to be used any more. */
-    void (*close_needed)(struct server *server);
+    /* The server is not to be used again. Returns true if it has been closed for that. */
+    bool (*close_needed)(struct server *server);
 };
 
 struct server {
@@ -207,7 +207,7 @@ void server_run_reset(struct server *server, const char *sql, bool total, usec_t
 void server_run_query(struct server *server, const struct buffer *messages,
                       struct server_query *query);
 
-/* It has been marked close_needed: a replication connection that is linked is told, from the loop. */
+/* It has been marked close_needed: whoever it is linked to is told, from the loop. */
 void server_tell_close_needed(struct server *server);
 
 /* The relay takes over the reading. */

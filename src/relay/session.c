@@ -128,9 +128,37 @@ static void on_transaction_over(struct server *server)
     session_lose_server(server->session, "transaction timeout");
 }
 
-static void on_server_close_needed(struct server *server)
+/* Both streams stand at the end of a message, and the client has got what it will get. */
+static bool is_complete(const struct session *session)
 {
-    session_lose_server(server->session, "database configuration changed");
+    const struct server *server = session->client->server;
+    bool mid_message = session->body_left > 0 && !session->dropping;
+    return server->ready && answers_complete(&server->answers) && server->body_left == 0 &&
+           server->held.size == 0 && session->stash.size == 0 && !mid_message &&
+           !connection_is_congested(&server->connection) && !session_has_lost_its_server(session);
+}
+
+/*
+ * The server is not to be used again. A session that would hold it for long is ended: replication at
+ * once, others with server_fast_close when nothing is under way. Returns true if the session is over.
+ */
+static bool end_if_close_needed(struct session *session)
+{
+    const struct client *client = session->client;
+    if (!client->server->close_needed)
+        return false;
+    bool ends = client->replication != REPLICATION_NONE ||
+                (settings_current()->server_fast_close &&
+                 session_pool_mode(session) == POOL_SESSION && is_complete(session));
+    if (!ends)
+        return false;
+    session_lose_server(session, "database configuration changed");
+    return true;
+}
+
+static bool on_server_close_needed(struct server *server)
+{
+    return end_if_close_needed(server->session);
 }
 
 static const struct server_link_ops link_ops = {
@@ -184,16 +212,6 @@ bool session_obtain_server(struct session *session)
     return false;
 }
 
-/* Both streams stand at the end of a message, and the client has got what it will get. */
-static bool is_complete(const struct session *session)
-{
-    const struct server *server = session->client->server;
-    bool mid_message = session->body_left > 0 && !session->dropping;
-    return server->ready && answers_complete(&server->answers) && server->body_left == 0 &&
-           server->held.size == 0 && session->stash.size == 0 && !mid_message &&
-           !connection_is_congested(&server->connection) && !session_has_lost_its_server(session);
-}
-
 /* The same, and so that the server may serve somebody else. */
 static bool is_settled(const struct session *session)
 {
@@ -219,7 +237,11 @@ static struct server *unlink_server(struct session *session)
 void session_release_if_settled(struct session *session)
 {
     struct client *client = session->client;
-    if (session_pool_mode(session) == POOL_SESSION || !is_complete(session))
+    if (session_pool_mode(session) == POOL_SESSION) {
+        end_if_close_needed(session);
+        return;
+    }
+    if (!is_complete(session))
         return;
     bool settled = is_settled(session);
     pool_give_back(client->pool, unlink_server(session), settled, settled ? NULL : in_doubt);
@@ -497,6 +519,8 @@ static void on_limits_changed(struct client *client)
     struct session *session = session_of(client);
     usec_t old_us = deadline_duration_us(&client->deadline);
     if (client->server != NULL) {
+        if (end_if_close_needed(session))
+            return;
         renew_server_limits(session);
         session_watch_anew(session);
     } else if (session->state == SESSION_WAITING && old_us != wait_deadline_us(session)) {

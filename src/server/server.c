@@ -310,21 +310,14 @@ static void on_transaction_over(struct deadline *deadline)
         server->link_ops->transaction_over(server);
 }
 
-static bool must_end_link(const struct server *server)
-{
-    return server->link_ops != NULL && server->close_needed &&
-           server->replication != REPLICATION_NONE;
-}
-
 /* Goes on reading where a turn was not enough. */
 static void on_task(struct task *task)
 {
     struct server *server = container_of(task, struct server, task);
     if (server->state == SERVER_CLOSED)
         return;
-    if (must_end_link(server))
-        server->link_ops->close_needed(server);
-    else
+    if (server->link_ops == NULL || !server->close_needed ||
+        !server->link_ops->close_needed(server))
         on_readable(&server->connection);
 }
 
@@ -335,7 +328,7 @@ unsigned server_statement_count(const struct server *server)
 
 void server_tell_close_needed(struct server *server)
 {
-    if (must_end_link(server))
+    if (server->link_ops != NULL)
         loop_post(server->connection.loop, &server->task);
 }
 

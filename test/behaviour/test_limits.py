@@ -801,3 +801,35 @@ def test_starting_up_is_no_failure(start_pooler, fake_server):
     ready.append(True)
     client.authenticate()
     client.welcome()
+
+
+# server_fast_close
+
+def test_fast_close_ends_sessions_of_changed_servers(start_pooler):
+    """Outside a transaction at once, in a transaction when it ends; others are not touched."""
+    pooler = start_pooler(server_fast_close="1", default_pool_size="5",
+                          databases={"p0": "", "p1": "pool_mode=transaction", "p2": ""})
+    idle, busy, unlinked, other = (pooler.client(), pooler.client(), pooler.client("p1"),
+                                   pooler.client("p2"))
+    for client in idle, unlinked, other:
+        client.query("SELECT 1")
+    busy.query("BEGIN")
+    pooler.admin("RECONNECT p0")
+    pooler.admin("RECONNECT p1")
+    idle.expect_error("database configuration changed")
+    assert busy.value("SELECT 2") == "2"
+    busy.send_raw(wire.query("COMMIT"))
+    assert busy.result().tags == ["COMMIT"]
+    busy.expect_error("database configuration changed")
+    assert (unlinked.value("SELECT 3"), other.value("SELECT 4")) == ("3", "4")
+    pooler.wait_pool("p0", sv_active=0, sv_idle=0)
+
+
+def test_fast_close_can_be_turned_on_later(start_pooler):
+    pooler = start_pooler()
+    client = pooler.client()
+    client.query("SELECT 1")
+    pooler.admin("RECONNECT p0")
+    assert client.value("SELECT 2") == "2"
+    pooler.admin("SET server_fast_close = 1")
+    client.expect_error("database configuration changed")
