@@ -19,6 +19,7 @@ enum {
     MESSAGE_ASYNCHRONOUS = 1 << 7,
     MESSAGE_ENDS_ANSWER = 1 << 8,
     MESSAGE_NAMES_STATEMENT = 1 << 9,
+    MESSAGE_WATCHED = 1 << 10,
 };
 
 /* Flags by type byte; 0 for a type that the protocol does not have. */

@@ -296,10 +296,10 @@ void clients_end_database(struct clients *clients, struct database *database, co
 
 void clients_renew_limits(struct clients *clients)
 {
-    struct pool_client *member;
+    struct pool_client *member, *next;
     struct pool *pool;
     DL_FOREACH(clients->pools->all, pool) {
-        DL_FOREACH(pool->clients, member) {
+        DL_FOREACH_SAFE(pool->clients, member, next) { /* one may be closed for what has changed */
             struct client *client = container_of(member, struct client, member);
             if (client->consumer != NULL)
                 client->consumer->limits_changed(client);

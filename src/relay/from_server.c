@@ -263,6 +263,30 @@ static bool pass_body(struct piece *piece)
     return true;
 }
 
+/* True at a glance: the message is an answer to the client and nothing else. */
+static bool is_plain(const struct piece *piece, const struct frame *frame, unsigned flags)
+{
+    const struct server *server = piece->server;
+    if (server->watched || answers_next(&server->answers) > ANSWER_TYPE)
+        return false;
+    return !(flags & MESSAGE_WATCHED) ||
+           (frame->type == 'C' && !watches_tag(piece->session, frame));
+}
+
+/* As take_message(), for one that is plain. */
+static bool pass_message(struct piece *piece, const struct frame *frame, unsigned flags)
+{
+    struct server *server = piece->server;
+    if (!answers_received(&server->answers, frame->type))
+        return distrust(piece, "unknown pkt");
+    if (!(flags & MESSAGE_ASYNCHRONOUS))
+        server->ready = false;
+    server->swallowing = false;
+    server->body_left = frame->size - FRAME_HEADER_SIZE;
+    piece->stream.position += FRAME_HEADER_SIZE;
+    return true;
+}
+
 /* Takes the message at the position, or holds it. Returns false if the session is over. */
 static bool take_next(struct piece *piece)
 {
@@ -278,6 +302,8 @@ static bool take_next(struct piece *piece)
     unsigned flags = server_message_flags[frame.type];
     if (flags == 0)
         return distrust(piece, "unknown pkt");
+    if (is_plain(piece, &frame, flags))
+        return pass_message(piece, &frame, flags);
     bool whole = (flags & MESSAGE_WHOLE) || watches_tag(piece->session, &frame) ||
                  watches_columns(piece->session, &frame) ||
                  (frame.type == 'E' && repeat_reads_error(piece->session, (size_t) frame.size));
