@@ -32,6 +32,19 @@
 /* "No value given" for the numbers below; the wider scope counts then. */
 #define CONFIG_UNSET (-1)
 
+/* Which servers may serve an entry; libpq's words and meanings. */
+enum target_session_attrs {
+    TARGET_ANY, /* as PgBouncer: nobody asks */
+    TARGET_READ_WRITE,
+    TARGET_READ_ONLY,
+    TARGET_PRIMARY,
+    TARGET_STANDBY,
+    TARGET_PREFER_STANDBY,
+};
+
+/* The word: "read-write". */
+const char *target_session_attrs_name(enum target_session_attrs target);
+
 /* One line of [databases]. The texts are owned by the snapshot; NULL where the key is absent. */
 struct config_database {
     char *name;
@@ -49,6 +62,7 @@ struct config_database {
     int server_lifetime;    /* seconds, > 0, or CONFIG_UNSET */
     int query_wait_timeout; /* seconds, 0 = never, or CONFIG_UNSET */
     bool load_balance_disable; /* load_balance_hosts=disable */
+    enum target_session_attrs target_session_attrs;
     int server_tls_sslmode;     /* enum sslmode or CONFIG_UNSET */
     int server_tls_negotiation; /* enum tls_negotiation or CONFIG_UNSET */
     char *server_tls_ca_file, *server_tls_cert_file, *server_tls_key_file;

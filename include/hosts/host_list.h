@@ -2,7 +2,8 @@
  * host_list.h - the hosts of a database entry, and which one the next connection goes to.
  *
  * As in PgBouncer: `round-robin` takes the next element for each new connection, `disable` stays on
- * one until an attempt there has failed. Roles, lag and health come with high availability.
+ * one until an attempt there has failed. Where an entry wants a role (target_session_attrs), a host of
+ * another role is treated as one that fails.
  *
  * A host where an attempt has failed is left alone for a while; the others are tried meanwhile. The
  * pause is counted from the beginning of the attempt, as server_login_retry is, and never shorter
@@ -19,8 +20,12 @@
 
 #include "base/clock.h"
 
+/* What the last login there has shown. */
+enum host_role { HOST_UNKNOWN, HOST_PRIMARY, HOST_STANDBY };
+
 struct host {
     char *name;         /* owns; NULL: the Unix socket directory of the settings */
+    enum host_role role;
     unsigned failures;  /* since the last success, at most one for each pause; 0: it is fine */
     usec_t failed_us;   /* when the last one was counted */
     usec_t pause_since_us;
@@ -61,6 +66,12 @@ void host_list_refused(struct host_list *list, usec_t started_us, usec_t now_us,
 
 /* A login has succeeded there. */
 void host_list_succeeded(struct host_list *list, const char *name);
+
+/* A login there has shown the host's role. Returns true if that is news. */
+bool host_list_note_role(struct host_list *list, const char *name, enum host_role role);
+
+/* True if there is a standby that is not known to fail, or a host whose role nobody knows yet. */
+bool host_list_may_have_standby(const struct host_list *list);
 
 /* True for a Unix socket directory: it begins with '/' or '@'. */
 bool host_is_unix(const char *host);

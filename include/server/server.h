@@ -45,8 +45,18 @@ enum server_state {
 /* The words of SHOW SERVERS and of the columns of SHOW POOLS ("new", "idle", ...). */
 const char *server_state_name(enum server_state state);
 
+/* What a server has said of itself. */
+enum told { TOLD_NOTHING, TOLD_OFF, TOLD_ON };
+
 /* A query of our own. */
-enum errand { ERRAND_NONE, ERRAND_CONNECT, ERRAND_RESET, ERRAND_CHECK, ERRAND_QUERY };
+enum errand {
+    ERRAND_NONE,
+    ERRAND_CONNECT,
+    ERRAND_RESET,
+    ERRAND_CHECK,
+    ERRAND_ROLE,
+    ERRAND_QUERY
+};
 
 /* Limits on servers that pools share; the pool's business (pool.h). */
 #define SERVER_BUDGETS 3
@@ -125,6 +135,7 @@ struct server {
     struct buffer held; /* owns; the head of a message that was cut by a read */
     char transaction_status;   /* of the last ReadyForQuery: 'I', 'T', 'E' */
     bool ready;                /* idle outside a transaction, and silent since */
+    enum told in_hot_standby, read_only; /* at login, and since then if it has changed */
     bool close_needed;         /* not to be used again (pool_retire_server) */
     bool lifetime_is_over;
     bool was_linked;           /* a client has had it */
@@ -231,6 +242,12 @@ static inline bool server_has_unreported(const struct server *server)
 
 /* Prepared statements that it has, for SHOW SERVERS. */
 unsigned server_statement_count(const struct server *server);
+
+/*
+ * Asks an older server, which does not tell at login, whether it is a standby and whether it is
+ * read-only; `logged_in` follows once more, or `failed`. 0: no limit.
+ */
+void server_ask_role(struct server *server, usec_t limit_us);
 
 /* Objects in use and free, for SHOW MEM and SHOW LISTS. */
 struct slab;

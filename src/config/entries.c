@@ -24,6 +24,7 @@ enum key_kind {
     KEY_POSITIVE,     /* 0 and below: unset */
     KEY_POOL_MODE,
     KEY_BALANCE,
+    KEY_TARGET,
     KEY_SSLMODE,
     KEY_TLS_NEGOTIATION,
 };
@@ -57,6 +58,7 @@ static const struct key database_keys[] = {
     DATABASE_KEY("server_lifetime", KEY_POSITIVE, server_lifetime),
     DATABASE_KEY("query_wait_timeout", KEY_NOT_NEGATIVE, query_wait_timeout),
     DATABASE_KEY("load_balance_hosts", KEY_BALANCE, load_balance_disable),
+    DATABASE_KEY("target_session_attrs", KEY_TARGET, target_session_attrs),
     DATABASE_KEY("connect_query", KEY_TEXT, connect_query),
     DATABASE_KEY("client_encoding", KEY_TEXT, client_encoding),
     DATABASE_KEY("datestyle", KEY_TEXT, datestyle),
@@ -131,6 +133,29 @@ static void set_text(char **field, const char *value)
     *field = memory_copy_text(value);
 }
 
+static const char *const target_words[] = {[TARGET_ANY] = "any",
+                                           [TARGET_READ_WRITE] = "read-write",
+                                           [TARGET_READ_ONLY] = "read-only",
+                                           [TARGET_PRIMARY] = "primary",
+                                           [TARGET_STANDBY] = "standby",
+                                           [TARGET_PREFER_STANDBY] = "prefer-standby"};
+
+const char *target_session_attrs_name(enum target_session_attrs target)
+{
+    return target_words[target];
+}
+
+static bool read_target(const char *text, enum target_session_attrs *ret_target)
+{
+    for (size_t i = 0; i < countof(target_words); i++) {
+        if (!text_equals_ignoring_case(text, target_words[i]))
+            continue;
+        *ret_target = (enum target_session_attrs) i;
+        return true;
+    }
+    return false;
+}
+
 static bool set_field(struct line *line, const struct key *key, const char *value)
 {
     void *field = (char *) line->object + key->offset;
@@ -165,6 +190,10 @@ static bool set_field(struct line *line, const struct key *key, const char *valu
         *(bool *) field = text_equals_ignoring_case(value, "disable");
         if (!*(bool *) field && !text_equals_ignoring_case(value, "round-robin"))
             return complain(line, "invalid load_balance_hosts", value);
+        break;
+    case KEY_TARGET:
+        if (!read_target(value, field))
+            return complain(line, "invalid target_session_attrs", value);
         break;
     case KEY_SSLMODE:
         if (!sslmode_read(value, &sslmode))
@@ -300,7 +329,8 @@ bool config_database_needs_reconnect(const struct config_database *a,
     return !same_text(a->dbname, b->dbname) || !same_text(a->host, b->host) || a->port != b->port ||
            !same_text(a->user, b->user) || !same_text(a->connect_query, b->connect_query) ||
            !same_text(a->auth_dbname, b->auth_dbname) || !same_text(a->auth_query, b->auth_query) ||
-           a->load_balance_disable != b->load_balance_disable;
+           a->load_balance_disable != b->load_balance_disable ||
+           a->target_session_attrs != b->target_session_attrs;
 }
 
 bool config_database_tls_differs(const struct config_database *a, const struct config_database *b)

@@ -154,6 +154,27 @@ void host_list_succeeded(struct host_list *list, const char *name)
             list->hosts[i].failures = 0;
 }
 
+bool host_list_note_role(struct host_list *list, const char *name, enum host_role role)
+{
+    bool news = false;
+    for (size_t i = 0; i < list->count; i++) {
+        struct host *host = &list->hosts[i];
+        if (!is_named(list, host, name))
+            continue;
+        news = news || host->role != role;
+        host->role = role;
+    }
+    return news;
+}
+
+bool host_list_may_have_standby(const struct host_list *list)
+{
+    for (size_t i = 0; i < list->count; i++)
+        if (list->hosts[i].role != HOST_PRIMARY && list->hosts[i].failures == 0)
+            return true;
+    return false;
+}
+
 bool host_is_unix(const char *host)
 {
     return host[0] == '/' || host[0] == '@';

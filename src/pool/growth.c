@@ -14,6 +14,7 @@
 
 #include "base/log.h"
 #include "pool/pools.h"
+#include "pool/role.h"
 #include "pool/shared_limits.h"
 
 /* More logins at once would load PostgreSQL more than they help those who wait. */
@@ -77,8 +78,8 @@ void pool_look_again(struct pool *pool, usec_t limit_us, usec_t since_us)
 static bool retry_is_due(struct pool *pool)
 {
     usec_t pause_us, since_us;
-    if (!host_list_must_wait(&pool->hosts, clock_now_us(), settings_current()->server_login_retry,
-                             &pause_us, &since_us))
+    if (!host_list_must_wait(&pool->hosts, clock_now_us(), pool_login_retry_us(pool), &pause_us,
+                             &since_us))
         return true;
     pool_look_again(pool, pause_us, since_us);
     return false;
@@ -147,7 +148,7 @@ static void launch(struct pool *pool)
     const struct config_database *config = pool->database->config;
     const struct settings *settings = settings_current();
     const char *host =
-        host_list_pick(&pool->hosts, clock_now_us(), settings->server_login_retry);
+        host_list_pick(&pool->hosts, clock_now_us(), pool_login_retry_us(pool));
     struct server_options options = {
         .id = pools_next_id(pool->pools),
         .resolver = pool->pools->resolver,

@@ -19,6 +19,7 @@
 #include "pool/auth_query.h"
 #include "pool/growth.h"
 #include "pool/pools.h"
+#include "pool/role.h"
 #include "pool/shared_limits.h"
 #include "server/leftovers.h"
 
@@ -371,6 +372,8 @@ static const char *reason_to_close(struct pool *pool, struct server *server)
         return "close_needed";
     if (pool_is_paused(pool))
         return "pause mode";
+    if (!role_still_suits(pool, server))
+        return "wrong role";
     return shared_limits_demand(pool, server) ? "evicted" : NULL;
 }
 
@@ -473,11 +476,28 @@ static void hand_over(struct pool *pool, struct server *server)
     pool_tend(pool);
 }
 
+/* The host is well, but is not what the clients need: another one is looked for. */
+static void refuse_role(struct pool *pool, struct server *server)
+{
+    (void) host_list_failed(&pool->hosts, server->host, server->connect_us, clock_now_us(),
+                            pool_login_retry_us(pool));
+    pool->last_attempt_failed = pool->attempt_wanted = false;
+    pool_close_server(pool, server, "wrong role");
+}
+
 static void on_logged_in(struct server *server)
 {
     struct pool *pool = server->pool;
     if (server->replication != REPLICATION_NONE) {
         hand_over(pool, server);
+        return;
+    }
+    if (role_is_unknown(pool, server)) {
+        server_ask_role(server, settings_current()->server_connect_timeout);
+        return;
+    }
+    if (!role_suits(pool, server)) {
+        refuse_role(pool, server);
         return;
     }
     if (!pool->welcome_known)
@@ -518,7 +538,7 @@ static bool is_about_host(const struct failure *failure)
 static bool note_failed_host(struct pool *pool, const struct server *server,
                              const struct failure *failure)
 {
-    usec_t retry_us = settings_current()->server_login_retry;
+    usec_t retry_us = pool_login_retry_us(pool);
     if (is_about_host(failure))
         return host_list_failed(&pool->hosts, server->host, server->connect_us, clock_now_us(),
                                 retry_us);
@@ -536,7 +556,7 @@ static void note_failed_login(struct pool *pool, const struct server *server, co
     pool_note_login(pool, false);
     if (pool->key.for_auth_query && !pool_has_connected_server(pool))
         auth_query_use_old_answers(pool);
-    if (is_not_yet(failure)) {
+    if (is_not_yet(failure) || role_may_come(pool, failure)) {
         pool->last_attempt_failed = false;
         return;
     }

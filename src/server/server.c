@@ -12,6 +12,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include <openssl/crypto.h>
 
@@ -85,16 +86,24 @@ static void note_reset(struct server *server)
         parameters_take_unreported(&server->parameters, NULL, server->tracked);
 }
 
+static bool errand_succeeded(const struct server *server, enum errand errand, char status)
+{
+    if (errand == ERRAND_ROLE && server->in_hot_standby == TOLD_NOTHING)
+        return false;
+    /* What a failed reset has left behind nobody knows. A check is passed by any answer. */
+    return status == 'I' && !(errand == ERRAND_RESET && server->errand_failed);
+}
+
 static void errand_ended(struct server *server, char status)
 {
     enum errand errand = server->errand;
     server->transaction_status = status;
     server->errand = ERRAND_NONE;
     deadline_clear(&server->deadline);
-    /* What a failed reset has left behind nobody knows. A check is passed by any answer. */
-    if (status != 'I' || (errand == ERRAND_RESET && server->errand_failed)) {
+    if (!errand_succeeded(server, errand, status)) {
         fail(server, errand == ERRAND_RESET   ? "reset query failed"
                      : errand == ERRAND_CHECK ? "test query failed"
+                     : errand == ERRAND_ROLE  ? "role query failed"
                      : errand == ERRAND_QUERY ? "unexpected response from auth_query"
                                               : "exec_on_connect query failed");
         return;
@@ -104,7 +113,7 @@ static void errand_ended(struct server *server, char status)
         note_reset(server);
     if (errand == ERRAND_QUERY)
         end_query(server, true);
-    else if (errand == ERRAND_CONNECT)
+    else if (errand == ERRAND_CONNECT || errand == ERRAND_ROLE)
         server->ops->logged_in(server);
     else
         server->ops->errand_done(server);
@@ -118,8 +127,30 @@ static void take_errand_error(struct server *server, const struct collected_mess
     log_error(&server->subject, "S: error while executing %s: %s: %s",
               server->errand == ERRAND_RESET   ? "server_reset_query"
               : server->errand == ERRAND_CHECK ? "server_check_query"
+              : server->errand == ERRAND_ROLE  ? "the query for the server's role"
                                                : "connect_query",
               fields.severity, fields.message);
+}
+
+static enum told read_told(struct message_reader *row)
+{
+    uint32_t size = message_read_int32(row);
+    const uint8_t *word = message_read_bytes(row, size);
+    if (word == NULL)
+        return TOLD_NOTHING;
+    return size == 2 && memcmp(word, "on", 2) == 0    ? TOLD_ON
+           : size == 3 && memcmp(word, "off", 3) == 0 ? TOLD_OFF
+                                                      : TOLD_NOTHING;
+}
+
+/* The row that server_ask_role() asks for. */
+static void take_role(struct server *server, const struct collected_message *message)
+{
+    struct message_reader row = message_reader_of(message->body, message->size);
+    if (message_read_int16(&row) != 2)
+        return;
+    server->in_hot_standby = read_told(&row);
+    server->read_only = read_told(&row);
 }
 
 static void errand_message(struct server *server, const struct collected_message *message)
@@ -147,6 +178,12 @@ static void errand_message(struct server *server, const struct collected_message
     case 'G':
     case 'W':
         fail(server, "unexpected COPY in an internal query");
+        return;
+    case 'D':
+        if (server->errand == ERRAND_ROLE)
+            take_role(server, message);
+        else if (server->query != NULL)
+            server->query->message(server->query, message);
         return;
     default: /* the rows of a reset or a check interest nobody */
         if (server->query != NULL)
@@ -467,4 +504,12 @@ void server_finish_login(struct server *server)
 {
     server_login_destroy(server->login);
     server->login = NULL;
+}
+
+void server_ask_role(struct server *server, usec_t limit_us)
+{
+    server_run_errand(server, ERRAND_ROLE,
+                      "SELECT CASE WHEN pg_catalog.pg_is_in_recovery() THEN 'on' ELSE 'off' END,"
+                      " pg_catalog.current_setting('transaction_read_only')",
+                      limit_us);
 }

@@ -311,6 +311,20 @@ static void handle_error(struct server *server, const struct collected_message *
                         &failure);
 }
 
+static enum told told(const char *value)
+{
+    return strcmp(value, "on") == 0 ? TOLD_ON : strcmp(value, "off") == 0 ? TOLD_OFF : TOLD_NOTHING;
+}
+
+/* PostgreSQL 14 tells its role at login, and of a promotion with the next answer. */
+static void note_role(struct server *server, const char *name, const char *value)
+{
+    if (strcmp(name, "in_hot_standby") == 0)
+        server->in_hot_standby = told(value);
+    else if (strcmp(name, "default_transaction_read_only") == 0)
+        server->read_only = told(value);
+}
+
 bool server_read_parameter_status(struct server *server, const uint8_t *body, size_t size,
                                   int *ret_place)
 {
@@ -325,6 +339,8 @@ bool server_read_parameter_status(struct server *server, const uint8_t *body, si
         *ret_place = -1; /* only what we set ourselves counts */
     if (*ret_place >= 0)
         parameters_set(&server->parameters, (unsigned) *ret_place, value);
+    else
+        note_role(server, name, value);
     return true;
 }
 

@@ -178,6 +178,9 @@ static void test_reserve_pool_is_an_alias(void **state UNUSED)
 static void test_words_of_databases_ignore_case(void **state UNUSED)
 {
     assert_true(add_database("a", "load_balance_hosts=DISABLE")->load_balance_disable);
+    assert_int_equal(add_database("a", "target_session_attrs=Prefer-Standby")->target_session_attrs,
+                     TARGET_PREFER_STANDBY);
+    assert_int_equal(add_database("a", "")->target_session_attrs, TARGET_ANY);
     assert_int_equal(add_database("b", "pool_mode=TRANSACTION")->pool_mode, POOL_TRANSACTION);
 }
 
@@ -261,6 +264,8 @@ static void test_bad_databases(void **state UNUSED)
         {"pool_mode=x", "a.ini:7: \"app\": invalid pool mode: x"},
         {"server_tls_sslmode=x", "a.ini:7: \"app\": invalid server_tls_sslmode: x"},
         {"server_tls_negotiation=x", "a.ini:7: \"app\": invalid server_tls_negotiation: x"},
+        {"target_session_attrs=master",
+         "a.ini:7: \"app\": invalid target_session_attrs: master"},
         {"load_balance_hosts=x", "a.ini:7: \"app\": invalid load_balance_hosts: x"},
     };
     for (size_t i = 0; i < countof(cases); i++)
@@ -348,6 +353,7 @@ static void test_what_makes_servers_go(void **state UNUSED)
         {"auth_dbname=x", "auth_dbname=y", true},
         {"auth_query=x", "auth_query=y", true},
         {"", "load_balance_hosts=disable", true},
+        {"", "target_session_attrs=primary", true},
         {"password=x auth_user=x client_encoding=x datestyle=x timezone=x application_name=x",
          "password=y auth_user=y client_encoding=y datestyle=y timezone=y application_name=y",
          false},

@@ -263,6 +263,24 @@ static void test_list_owns_its_texts(void **state UNUSED)
     host_list_release(&list);
 }
 
+static void test_roles(void **state UNUSED)
+{
+    struct host_list list;
+    host_list_init(&list, "a,b,a", false);
+    assert_true(host_list_may_have_standby(&list)); /* nobody knows yet */
+    assert_true(host_list_note_role(&list, "a", HOST_PRIMARY));
+    assert_false(host_list_note_role(&list, "a", HOST_PRIMARY)); /* no news */
+    assert_true(host_list_may_have_standby(&list));
+    fails(&list, "b");
+    assert_false(host_list_may_have_standby(&list));
+    host_list_succeeded(&list, "b");
+    assert_true(host_list_note_role(&list, "b", HOST_STANDBY));
+    assert_true(host_list_may_have_standby(&list));
+    assert_true(host_list_note_role(&list, "b", HOST_PRIMARY));
+    assert_false(host_list_may_have_standby(&list));
+    host_list_release(&list);
+}
+
 static void test_unix_sockets(void **state UNUSED)
 {
     assert_true(host_is_unix("/tmp"));
@@ -291,6 +309,7 @@ int main(void)
         cmocka_unit_test(test_stays_until_a_failure),
         cmocka_unit_test(test_elements_are_not_trimmed),
         cmocka_unit_test(test_list_owns_its_texts),
+        cmocka_unit_test(test_roles),
         cmocka_unit_test(test_unix_sockets),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
