@@ -50,7 +50,8 @@ struct config_database {
     char *name;
     char *dbname; /* NULL: the name of the entry */
     char *host;   /* as written; NULL: Unix socket in unix_socket_dir. May be a comma list */
-    int port;
+    char *ports;  /* as written: one for all hosts, or one for each; NULL: 5432 */
+    int port;     /* the first of them */
     char *user; /* forced server-side user */
     struct secret password;
     char *auth_user, *auth_query, *auth_dbname;

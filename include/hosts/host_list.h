@@ -17,6 +17,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "base/clock.h"
 
@@ -25,6 +26,7 @@ enum host_role { HOST_UNKNOWN, HOST_PRIMARY, HOST_STANDBY };
 
 struct host {
     char *name;         /* owns; NULL: the Unix socket directory of the settings */
+    uint16_t port;
     enum host_role role;
     unsigned failures;  /* since the last success, at most one for each pause; 0: it is fine */
     usec_t failed_us;   /* when the last one was counted */
@@ -39,15 +41,18 @@ struct host_list {
     bool stay;   /* load_balance_hosts=disable */
 };
 
-/* Splits the comma list `hosts` (NULL: the default Unix socket). Elements are not trimmed. */
-void host_list_init(struct host_list *list, const char *hosts, bool stay);
+/*
+ * Splits the comma list `hosts` (NULL: the default Unix socket). Elements are not trimmed. `ports`
+ * is one number for all, or a comma list of as many (NULL: 5432).
+ */
+void host_list_init(struct host_list *list, const char *hosts, const char *ports, bool stay);
 void host_list_release(struct host_list *list);
 
 /*
- * The host for a new connection, NULL for the default Unix socket; borrows the list. The first one
- * in turn whose pause is over, if there is one.
+ * The host for a new connection; borrows the list, which must not be empty. The first one in turn
+ * whose pause is over, if there is one.
  */
-const char *host_list_pick(struct host_list *list, usec_t now_us, usec_t retry_us);
+const struct host *host_list_pick(struct host_list *list, usec_t now_us, usec_t retry_us);
 
 /* How long to wait until any host may be tried; false: one may now. `retry_us`: server_login_retry. */
 bool host_list_must_wait(const struct host_list *list, usec_t now_us, usec_t retry_us,
@@ -58,17 +63,18 @@ bool host_list_must_wait(const struct host_list *list, usec_t now_us, usec_t ret
  * server_login_retry; of one among several it begins with a sixteenth of that and doubles. Returns
  * true if there is another host that is not known to fail.
  */
-bool host_list_failed(struct host_list *list, const char *name, usec_t started_us, usec_t now_us,
-                      usec_t retry_us);
+bool host_list_failed(struct host_list *list, const char *name, uint16_t port, usec_t started_us,
+                      usec_t now_us, usec_t retry_us);
 
 /* The attempt was refused for a reason that the other hosts have, too: all pause in full. */
 void host_list_refused(struct host_list *list, usec_t started_us, usec_t now_us, usec_t retry_us);
 
 /* A login has succeeded there. */
-void host_list_succeeded(struct host_list *list, const char *name);
+void host_list_succeeded(struct host_list *list, const char *name, uint16_t port);
 
 /* A login there has shown the host's role. Returns true if that is news. */
-bool host_list_note_role(struct host_list *list, const char *name, enum host_role role);
+bool host_list_note_role(struct host_list *list, const char *name, uint16_t port,
+                         enum host_role role);
 
 /* True if there is a standby that is not known to fail, or a host whose role nobody knows yet. */
 bool host_list_may_have_standby(const struct host_list *list);

@@ -117,6 +117,7 @@ struct server {
     struct server *offered_next[SERVER_BUDGETS], *offered_prev[SERVER_BUDGETS]; /* of budgets */
     const char *database_name, *user_name;  /* own a reference each; for the log and SHOW */
     const char *host;                       /* owns a reference; as it was picked from the entry */
+    uint16_t port;                          /* of that host */
     uint64_t id;
     enum replication replication; /* if any, it serves one client and is then closed */
     enum server_state state;

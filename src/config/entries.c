@@ -20,6 +20,7 @@ enum key_kind {
     KEY_TEXT,
     KEY_SECRET,
     KEY_PORT,
+    KEY_PORTS, /* a text, of which the first number is set, too */
     KEY_NOT_NEGATIVE, /* below 0: unset */
     KEY_POSITIVE,     /* 0 and below: unset */
     KEY_POOL_MODE,
@@ -42,7 +43,7 @@ struct key {
 static const struct key database_keys[] = {
     DATABASE_KEY("dbname", KEY_TEXT, dbname),
     DATABASE_KEY("host", KEY_TEXT, host),
-    DATABASE_KEY("port", KEY_PORT, port),
+    DATABASE_KEY("port", KEY_PORTS, ports),
     DATABASE_KEY("user", KEY_TEXT, user),
     DATABASE_KEY("password", KEY_SECRET, password),
     DATABASE_KEY("auth_user", KEY_TEXT, auth_user),
@@ -156,6 +157,32 @@ static bool read_target(const char *text, enum target_session_attrs *ret_target)
     return false;
 }
 
+static bool is_text(const struct key *key)
+{
+    return key->kind == KEY_TEXT || key->kind == KEY_PORTS;
+}
+
+/* A comma list of ports; the first one is what an entry with one host has. */
+static bool read_ports(const char *text, int *ret_first)
+{
+    char element[16];
+    int first = 0;
+    for (const char *next = text; next != NULL;) {
+        size_t size = strcspn(next, ",");
+        if (size >= sizeof(element))
+            return false;
+        memcpy(element, next, size);
+        element[size] = '\0';
+        int port = connect_string_number(element);
+        if (port <= 0 || port > 65535)
+            return false;
+        first = first == 0 ? port : first;
+        next = next[size] == ',' ? next + size + 1 : NULL;
+    }
+    *ret_first = first;
+    return true;
+}
+
 static bool set_field(struct line *line, const struct key *key, const char *value)
 {
     void *field = (char *) line->object + key->offset;
@@ -174,6 +201,11 @@ static bool set_field(struct line *line, const struct key *key, const char *valu
         if (number <= 0 || number > 65535)
             return complain(line, "invalid port", value);
         *(int *) field = number;
+        break;
+    case KEY_PORTS:
+        if (!read_ports(value, &((struct config_database *) line->object)->port))
+            return complain(line, "invalid port", value);
+        set_text(field, value);
         break;
     case KEY_NOT_NEGATIVE:
         *(int *) field = number < 0 ? CONFIG_UNSET : number;
@@ -238,7 +270,7 @@ void config_database_destroy(struct config_database *database)
         return;
     for (size_t i = 0; i < countof(database_keys); i++) {
         char *field = (char *) database + database_keys[i].offset;
-        if (database_keys[i].kind == KEY_TEXT) {
+        if (is_text(&database_keys[i])) {
             free(*(char **) (void *) field);
             *(char **) (void *) field = NULL;
         }
@@ -282,10 +314,30 @@ struct config_database *config_database_copy(const struct config_database *from,
     memset(&copy->hh, 0, sizeof(copy->hh));
     for (size_t i = 0; i < countof(database_keys); i++) {
         char **field = (char **) (void *) ((char *) copy + database_keys[i].offset);
-        if (database_keys[i].kind == KEY_TEXT)
+        if (is_text(&database_keys[i]))
             *field = memory_copy_text(*field);
     }
     return copy;
+}
+
+static unsigned count_elements(const char *list)
+{
+    unsigned count = 1;
+    for (; *list != '\0'; list++)
+        count += *list == ',';
+    return count;
+}
+
+/* One port for all hosts, or one for each. */
+static bool ports_fit_hosts(const struct config_database *database, struct place place,
+                            struct config_report *report)
+{
+    unsigned ports = database->ports != NULL ? count_elements(database->ports) : 1;
+    unsigned hosts = database->host != NULL ? count_elements(database->host) : 1;
+    if (ports != 1 && ports != hosts)
+        report_error(report, place, "\"%s\": %u ports for %u hosts: give one for all, or one for each",
+                     database->name, ports, hosts);
+    return ports == 1 || ports == hosts;
 }
 
 void entries_add_database(struct config *config, const char *name, const char *value,
@@ -307,7 +359,8 @@ void entries_add_database(struct config *config, const char *name, const char *v
     }
     database = create_database(name, place);
     line.object = database;
-    if (!read_pairs(&line, name, value, place, report)) {
+    if (!read_pairs(&line, name, value, place, report) ||
+        !ports_fit_hosts(database, place, report)) {
         config_database_destroy(database);
     } else if (strcmp(name, "*") == 0) {
         config_database_destroy(config->fallback);
@@ -326,7 +379,8 @@ static bool same_text(const char *a, const char *b)
 bool config_database_needs_reconnect(const struct config_database *a,
                                      const struct config_database *b)
 {
-    return !same_text(a->dbname, b->dbname) || !same_text(a->host, b->host) || a->port != b->port ||
+    return !same_text(a->dbname, b->dbname) || !same_text(a->host, b->host) ||
+           !same_text(a->ports, b->ports) ||
            !same_text(a->user, b->user) || !same_text(a->connect_query, b->connect_query) ||
            !same_text(a->auth_dbname, b->auth_dbname) || !same_text(a->auth_query, b->auth_query) ||
            a->load_balance_disable != b->load_balance_disable ||

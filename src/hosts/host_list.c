@@ -19,21 +19,33 @@
 #define PAUSE_MIN_US  (USEC_PER_SEC / 10)
 #define JITTER_MAX_US (USEC_PER_SEC / 3)
 
-static void add_host(struct host_list *list, char *name)
+static void add_host(struct host_list *list, char *name, uint16_t port)
 {
     list->hosts = memory_resize(list->hosts, (list->count + 1) * sizeof(*list->hosts));
-    list->hosts[list->count++] = (struct host){.name = name};
+    list->hosts[list->count++] = (struct host){.name = name, .port = port};
 }
 
-void host_list_init(struct host_list *list, const char *hosts, bool stay)
+/* The next port of the list; the last one counts for all that follow. */
+static uint16_t next_port(const char **ports)
 {
+    const char *comma = strchr(*ports, ',');
+    uint16_t port = (uint16_t) strtoul(*ports, NULL, 10);
+    if (comma != NULL)
+        *ports = comma + 1;
+    return port;
+}
+
+void host_list_init(struct host_list *list, const char *hosts, const char *ports, bool stay)
+{
+    static const char port_default[] = "5432";
+    const char *port = ports != NULL ? ports : port_default;
     *list = (struct host_list){.stay = stay};
     if (hosts == NULL)
-        add_host(list, NULL);
+        add_host(list, NULL, next_port(&port));
     while (hosts != NULL) {
         const char *comma = strchr(hosts, ',');
         size_t length = comma != NULL ? (size_t) (comma - hosts) : strlen(hosts);
-        add_host(list, memory_copy_bytes(hosts, length));
+        add_host(list, memory_copy_bytes(hosts, length), next_port(&port));
         hosts = comma != NULL ? comma + 1 : NULL;
     }
 }
@@ -52,9 +64,10 @@ static struct host *host_at(const struct host_list *list, size_t place)
 }
 
 /* An element may stand in the list twice; an only host needs no name. */
-static bool is_named(const struct host_list *list, const struct host *host, const char *name)
+static bool is_named(const struct host_list *list, const struct host *host, const char *name,
+                     uint16_t port)
 {
-    return list->count == 1 || strcmp(host->name, name) == 0;
+    return list->count == 1 || (host->port == port && strcmp(host->name, name) == 0);
 }
 
 /* Durations of deadlines: a few values for each setting. */
@@ -72,11 +85,9 @@ static bool may_be_tried(const struct host *host, usec_t now_us, usec_t retry_us
     return host->failures == 0 || now_us >= host->pause_since_us + pause_us(host, retry_us);
 }
 
-const char *host_list_pick(struct host_list *list, usec_t now_us, usec_t retry_us)
+const struct host *host_list_pick(struct host_list *list, usec_t now_us, usec_t retry_us)
 {
     size_t place = list->turn;
-    if (list->count == 0)
-        return NULL;
     for (size_t i = 0; i < list->count; i++) {
         if (may_be_tried(host_at(list, list->turn + i), now_us, retry_us)) {
             place = list->turn + i;
@@ -84,7 +95,7 @@ const char *host_list_pick(struct host_list *list, usec_t now_us, usec_t retry_u
         }
     }
     list->turn = (place + !list->stay) % list->count;
-    return host_at(list, place)->name;
+    return host_at(list, place);
 }
 
 bool host_list_must_wait(const struct host_list *list, usec_t now_us, usec_t retry_us,
@@ -121,13 +132,13 @@ static void begin_pause(struct host *host, unsigned failures, usec_t started_us,
     host->pause_since_us = started_us + jitter_us(pause_us(host, retry_us));
 }
 
-bool host_list_failed(struct host_list *list, const char *name, usec_t started_us, usec_t now_us,
-                      usec_t retry_us)
+bool host_list_failed(struct host_list *list, const char *name, uint16_t port, usec_t started_us,
+                      usec_t now_us, usec_t retry_us)
 {
     bool others = false;
     for (size_t i = 0; i < list->count; i++) {
         struct host *host = &list->hosts[i];
-        if (!is_named(list, host, name)) {
+        if (!is_named(list, host, name, port)) {
             others = others || host->failures == 0;
             continue;
         }
@@ -147,19 +158,20 @@ void host_list_refused(struct host_list *list, usec_t started_us, usec_t now_us,
         begin_pause(&list->hosts[i], FAILURES_MAX, started_us, now_us, retry_us);
 }
 
-void host_list_succeeded(struct host_list *list, const char *name)
+void host_list_succeeded(struct host_list *list, const char *name, uint16_t port)
 {
     for (size_t i = 0; i < list->count; i++)
-        if (is_named(list, &list->hosts[i], name))
+        if (is_named(list, &list->hosts[i], name, port))
             list->hosts[i].failures = 0;
 }
 
-bool host_list_note_role(struct host_list *list, const char *name, enum host_role role)
+bool host_list_note_role(struct host_list *list, const char *name, uint16_t port,
+                         enum host_role role)
 {
     bool news = false;
     for (size_t i = 0; i < list->count; i++) {
         struct host *host = &list->hosts[i];
-        if (!is_named(list, host, name))
+        if (!is_named(list, host, name, port))
             continue;
         news = news || host->role != role;
         host->role = role;

@@ -147,15 +147,15 @@ static void launch(struct pool *pool)
     const struct dedicated *dedicated = waiter != NULL ? waiter->dedicated : &none;
     const struct config_database *config = pool->database->config;
     const struct settings *settings = settings_current();
-    const char *host =
+    const struct host *host =
         host_list_pick(&pool->hosts, clock_now_us(), pool_login_retry_us(pool));
     struct server_options options = {
         .id = pools_next_id(pool->pools),
         .resolver = pool->pools->resolver,
         .key_cache = pool->pools->key_cache,
         .tracked = &pool->pools->tracked,
-        .host = host != NULL ? host : settings->unix_socket_dir,
-        .port = (uint16_t) config->port,
+        .host = host->name != NULL ? host->name : settings->unix_socket_dir,
+        .port = host->port,
         .sockets = pools_socket_options(),
         .tls = tls_setup_for_database(pool->pools->tls, config),
         .minor_version = settings->server_protocol == SERVER_PROTOCOL_3_2 ? 2 : 0,

@@ -470,7 +470,7 @@ static void hand_over(struct pool *pool, struct server *server)
             parameters_set(dedicated->parameters, i, server->parameters.values[i]);
     server_finish_login(server);
     if (pool->hosts.count > 1)
-        host_list_succeeded(&pool->hosts, server->host);
+        host_list_succeeded(&pool->hosts, server->host, server->port);
     lend(pool, server);
     loop_post(loop_of(pool), &waiter->task);
     pool_tend(pool);
@@ -479,7 +479,7 @@ static void hand_over(struct pool *pool, struct server *server)
 /* The host is well, but is not what the clients need: another one is looked for. */
 static void refuse_role(struct pool *pool, struct server *server)
 {
-    (void) host_list_failed(&pool->hosts, server->host, server->connect_us, clock_now_us(),
+    (void) host_list_failed(&pool->hosts, server->host, server->port, server->connect_us, clock_now_us(),
                             pool_login_retry_us(pool));
     pool->last_attempt_failed = pool->attempt_wanted = false;
     pool_close_server(pool, server, "wrong role");
@@ -503,7 +503,7 @@ static void on_logged_in(struct server *server)
     if (!pool->welcome_known)
         keep_welcome(pool, server);
     server_finish_login(server);
-    host_list_succeeded(&pool->hosts, server->host);
+    host_list_succeeded(&pool->hosts, server->host, server->port);
     pool->last_attempt_failed = pool->attempt_wanted = false;
     pool_note_login(pool, true);
     wake_welcome_waiters(pool);
@@ -540,7 +540,7 @@ static bool note_failed_host(struct pool *pool, const struct server *server,
 {
     usec_t retry_us = pool_login_retry_us(pool);
     if (is_about_host(failure))
-        return host_list_failed(&pool->hosts, server->host, server->connect_us, clock_now_us(),
+        return host_list_failed(&pool->hosts, server->host, server->port, server->connect_us, clock_now_us(),
                                 retry_us);
     host_list_refused(&pool->hosts, server->connect_us, clock_now_us(), retry_us);
     return false;
@@ -593,7 +593,7 @@ static void fail_dedicated(struct pool *pool, struct server *server, const char 
     waiter->dedicated_failed = true;
     loop_post(loop_of(pool), &waiter->task);
     if (!refused && pool->hosts.count > 1) /* the others are not to wait for a dead host */
-        host_list_failed(&pool->hosts, server->host, server->connect_us, clock_now_us(),
+        host_list_failed(&pool->hosts, server->host, server->port, server->connect_us, clock_now_us(),
                          settings_current()->server_login_retry);
     pool_close_server(pool, server, reason);
 }

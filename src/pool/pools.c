@@ -177,6 +177,13 @@ static struct pool *find_pool(const struct database *database, const struct pool
     return pool;
 }
 
+static void rebind_hosts(struct pool *pool)
+{
+    const struct config_database *config = pool->database->config;
+    host_list_release(&pool->hosts);
+    host_list_init(&pool->hosts, config->host, config->ports, config->load_balance_disable);
+}
+
 static struct pool *create_pool(struct pools *pools, struct database *database,
                                 const struct pool_key *key)
 {
@@ -189,7 +196,7 @@ static struct pool *create_pool(struct pools *pools, struct database *database,
     pool->database = database;
     pool->user = user;
     pool->key = *key;
-    host_list_init(&pool->hosts, database->config->host, database->config->load_balance_disable);
+    rebind_hosts(pool);
     parameters_init(&pool->welcome_values, &pools->tracked);
     parameters_init(&pool->opening_values, &pools->tracked);
     pool->idle.passed = on_pool_idle;
@@ -320,13 +327,6 @@ void database_count_client(struct database *database, int change)
 }
 
 /* ---- reload ---- */
-
-static void rebind_hosts(struct pool *pool)
-{
-    const struct config_database *config = pool->database->config;
-    host_list_release(&pool->hosts);
-    host_list_init(&pool->hosts, config->host, config->load_balance_disable);
-}
 
 static void give_pool_to(struct pool *pool, struct user *user)
 {

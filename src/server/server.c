@@ -384,6 +384,7 @@ struct server *server_open(struct loop *loop, const struct server_ops *ops, stru
     server->database_name = intern_take(options->database_name);
     server->user_name = intern_take(options->user);
     server->host = intern_take(options->host);
+    server->port = options->port;
     server->tracked = options->tracked;
     server->deadline.passed = on_deadline;
     server->lifetime.passed = on_lifetime_over;

@@ -183,6 +183,17 @@ def test_unknown_words(make_pooler):
     assert code == 1 and "invalid target_session_attrs: master" in out + err
 
 
+def test_a_port_for_each_host(start_pooler, cluster):
+    """Hosts that share an address are told apart."""
+    standby, primary = Node("127.0.0.1", "standby"), Node("127.0.0.1", "primary")
+    with contextlib.closing(standby), contextlib.closing(primary):
+        primary.answer = lambda side, sql: fake.answer("the primary")
+        hosts = "host=127.0.0.1,127.0.0.1 port=%d,%d" % (standby.port, primary.port)
+        pooler = start_pooler(databases={"p0": hosts + " target_session_attrs=primary"})
+        assert pooler.client().value("SELECT 1") == "the primary"
+        assert pooler.show("DATABASES", name="p0")[0]["port"] == standby.port
+
+
 # Real servers
 
 @pytest.fixture
