@@ -461,7 +461,8 @@ static bool reads_deallocate(struct message *message, const uint8_t *text, uint6
 
 /*
  * The Query goes nowhere: the statement stays on the servers that have it, for others. A failed
- * transaction refuses it, which is the server's to say.
+ * transaction refuses it, which is the server's to say; so what decides over the transaction must
+ * have been answered. In the middle of a pipeline no answer would come.
  */
 static enum message_fate take_deallocate(const struct message *message)
 {
@@ -474,6 +475,8 @@ static enum message_fate take_deallocate(const struct message *message)
         return FATE_FORWARD;
     if (session->state != SESSION_LINKED)
         return drop_name_at_once(message);
+    if (answers_will_come(&server_of(message)->answers))
+        return wait_for_answers(message);
     if (server_of(message)->transaction_status == 'E')
         return FATE_FORWARD;
     answers_expect_special(&server_of(message)->answers, 'Q', ANSWER_OWN | ANSWER_NOTED);

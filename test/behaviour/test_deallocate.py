@@ -77,6 +77,20 @@ def test_in_a_failed_transaction(client):
     assert client.result().errors[0]["C"] == "25P02"
 
 
+def test_behind_what_decides_over_the_transaction(client):
+    """Whether the transaction has failed is known when what lies before it is answered."""
+    client.send_raw(wire.query("BEGIN") + wire.query("SELECT 1/0") + wire.query('DEALLOCATE "Stmt_1"'))
+    assert client.result().tags == ["BEGIN"]
+    assert client.result().errors[0]["C"] == "22012"
+    result = client.result()
+    assert ([error["C"] for error in result.errors], result.status) == (["25P02"], "E")
+    client.send_raw(wire.query("ROLLBACK") + wire.query('DEALLOCATE "Stmt_1"') * 2)
+    assert client.result().tags == ["ROLLBACK"]
+    assert client.result().check().tags == ["DEALLOCATE"]
+    assert client.result().errors[0]["C"] == "26000"
+    assert run(client).errors[0]["C"] == "26000"
+
+
 @pytest.mark.parametrize("sql,code", [
     ("DEALLOCATE unknown", "26000"), ('DEALLOCATE "Stmt_1" x', "42601"), ("DEALLOCATE", "42601"),
     ("DEALLOCATE stmt_1", "26000"), ('DEALLOCATE "Stmt_1', "42601")])
