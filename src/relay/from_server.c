@@ -15,6 +15,7 @@
 #include "server/leftovers.h"
 #include "server/server_login.h"
 #include "server/server_statements.h"
+#include "wire/error_response.h"
 #include "wire/message.h"
 #include "wire/messages.h"
 
@@ -106,6 +107,31 @@ static bool take_ready(struct piece *piece, const struct frame *frame, bool *ret
     if (!*ret_swallowed)
         session_end_query(piece->session, status);
     return true;
+}
+
+static bool is_of_set(const struct session *session)
+{
+    unsigned answer = answers_next(&session->client->server->answers);
+    return (answer & ANSWER_SWALLOWED) && (answer & ANSWER_TYPE) == 'Q' &&
+           session->features.asked == 0;
+}
+
+/* An error in place of the answer to our own SET, that must be whole before it is handled. */
+static bool reads_error_of_set(const struct session *session, const struct frame *frame)
+{
+    return frame->type == 'E' && frame->size <= LOOP_HEADROOM && is_of_set(session);
+}
+
+/* The same is no answer, but the server's last word: it has been told to end. */
+static bool is_last_word(const struct piece *piece, const struct frame *frame)
+{
+    struct error_fields fields;
+    if (!reads_error_of_set(piece->session, frame))
+        return false;
+    if (!error_response_read(piece->stream.position + FRAME_HEADER_SIZE,
+                             (size_t) frame->size - FRAME_HEADER_SIZE, &fields))
+        return false;
+    return strcmp(fields.severity, "FATAL") == 0 || strcmp(fields.severity, "PANIC") == 0;
 }
 
 /* An answer to our own SET. Returns false if the session is over. */
@@ -214,8 +240,8 @@ static bool take_message(struct piece *piece, const struct frame *frame)
 {
     struct server *server = piece->server;
     unsigned answer = answers_next(&server->answers);
-    bool swallowed = is_swallowed(answer, frame->type);
-    bool of_set = swallowed && (answer & ANSWER_TYPE) == 'Q' && piece->session->features.asked == 0;
+    bool swallowed = is_swallowed(answer, frame->type) && !is_last_word(piece, frame);
+    bool of_set = swallowed && is_of_set(piece->session);
     if (swallowed && (answer & ANSWER_REPLACED) && !replace_error(piece))
         return false;
     bool repeated = is_repeated(piece, frame);
@@ -306,6 +332,7 @@ static bool take_next(struct piece *piece)
         return pass_message(piece, &frame, flags);
     bool whole = (flags & MESSAGE_WHOLE) || watches_tag(piece->session, &frame) ||
                  watches_columns(piece->session, &frame) ||
+                 reads_error_of_set(piece->session, &frame) ||
                  (frame.type == 'E' && repeat_reads_error(piece->session, (size_t) frame.size));
     if (!whole || available >= frame.size)
         return take_message(piece, &frame);

@@ -134,6 +134,21 @@ def test_nothing_is_written_with_wrong_parameters(start_pooler, pg, mode):
     assert pg.value("SELECT count(*) FROM written") == 0
 
 
+@pytest.mark.parametrize("parameters", [TOKYO, {"application_name": "sent together"}])
+def test_a_server_that_ends_before_it_has_set_anything(start, parameters):
+    """Its last word is no answer to the SET: the client hears what has happened."""
+    def script(side):
+        if side.log_in():
+            side.read()
+            side.send_error("terminating connection", sqlstate="57P01")
+    pooler, _ = start(script)
+    client = pooler.client(**parameters)
+    client.send_raw(wire.query("SELECT 1"))
+    client.expect_error("terminating connection", sqlstate="57P01", end=False)
+    client.expect_error("server conn crashed?")
+    assert "varcache_apply" not in pooler.log()
+
+
 def test_a_value_that_is_refused_later(start):
     """The server is closed, the client told, and the value is not trusted any more."""
     good = [True]
