@@ -22,6 +22,7 @@
 #include <stdint.h>
 
 #include "base/buffer.h"
+#include "base/compiler.h"
 #include "client/client.h"
 #include "relay/client_statements.h"
 #include "relay/session_features.h"
@@ -117,6 +118,12 @@ void session_take_tag(struct session *session, const char *tag, size_t size);
 
 /* Gives the server back, if the mode and the state of both streams allow it. */
 void session_release_if_settled(struct session *session);
+
+/* True if the server would be given back now. */
+bool session_is_done_with_server(const struct session *session) MUST_CHECK;
+
+/* The server, which the session is done with, goes away: it is closed, and the session stays. */
+void session_leave_server(struct session *session, const char *reason);
 
 /* A query begins; sets the clocks, counters and limits. */
 void session_begin_query(struct session *session);

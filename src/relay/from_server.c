@@ -50,6 +50,14 @@ static bool distrust(struct piece *piece, const char *reason)
     return false;
 }
 
+/* The server goes away, and has answered all: the session goes on without it. */
+static bool leave_server(struct piece *piece)
+{
+    if (send_passed(piece))
+        session_leave_server(piece->session, "server conn crashed?");
+    return false;
+}
+
 static bool take_parameter(struct piece *piece, const struct frame *frame)
 {
     struct server *server = piece->server;
@@ -247,6 +255,8 @@ static bool take_message(struct piece *piece, const struct frame *frame)
     bool repeated = is_repeated(piece, frame);
     /* Only a server that is going away speaks of an error when it owes no answer. */
     server->said_goodbye = frame->type == 'E' && server->answers.count == 0;
+    if (server->said_goodbye && session_is_done_with_server(piece->session))
+        return leave_server(piece);
     if (!answers_received(&server->answers, frame->type))
         return distrust(piece, "unknown pkt");
     /* What a stash waits for lies before a Sync, and is no later than its ReadyForQuery. */

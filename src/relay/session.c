@@ -234,9 +234,16 @@ static struct server *unlink_server(struct session *session)
     return server;
 }
 
-void session_release_if_settled(struct session *session)
+static void go_on_without_server(struct session *session)
 {
     struct client *client = session->client;
+    set_idle_limit(session);
+    if (client->connection.readable)
+        loop_post(loop_of(session), &client->task);
+}
+
+void session_release_if_settled(struct session *session)
+{
     if (session_pool_mode(session) == POOL_SESSION) {
         end_if_close_needed(session);
         return;
@@ -244,10 +251,20 @@ void session_release_if_settled(struct session *session)
     if (!is_complete(session))
         return;
     bool settled = is_settled(session);
-    pool_give_back(client->pool, unlink_server(session), settled, settled ? NULL : in_doubt);
-    set_idle_limit(session);
-    if (client->connection.readable)
-        loop_post(loop_of(session), &client->task);
+    pool_give_back(session->client->pool, unlink_server(session), settled,
+                   settled ? NULL : in_doubt);
+    go_on_without_server(session);
+}
+
+bool session_is_done_with_server(const struct session *session)
+{
+    return session_pool_mode(session) != POOL_SESSION && is_settled(session);
+}
+
+void session_leave_server(struct session *session, const char *reason)
+{
+    pool_close_server(session->client->pool, unlink_server(session), reason);
+    go_on_without_server(session);
 }
 
 /* ---- queries and transactions ---- */

@@ -587,13 +587,15 @@ def test_server_that_ends_while_linked(single, pg):
     assert other.value("SELECT 1") == "1"
 
 
-def test_server_that_ends_with_its_answer(start_pooler, fake_server):
-    """Both arrive at once: the next query goes elsewhere."""
+@pytest.mark.parametrize("says_why", [False, True])
+def test_server_that_ends_with_its_answer(start_pooler, fake_server, says_why):
+    """Both arrive at once: what it says is not for the client, whose next query goes elsewhere."""
     def script(side):
         if side.log_in():
             side.read()
             time.sleep(0.1)
-            side.send_raw(fake.answer(side.number))
+            side.send_raw(fake.answer(side.number) + last_word * says_why)
+    last_word = wire.message("E", fake.error_body("terminating connection", sqlstate="57P01"))
     server = fake_server(script)
     pooler = start_pooler(server=server, databases={"p0": ""},
                           pool_mode="transaction", default_pool_size="1")
