@@ -70,6 +70,16 @@ static inline enum pool_mode session_pool_mode(const struct session *session)
     return client->replication != REPLICATION_NONE ? POOL_SESSION : client->pool->limits.mode;
 }
 
+/*
+ * The linked server has answered everything with ReadyForQuery, so no implicit transaction is open on
+ * it; after a pipeline that was only flushed there is one, although no answer is owed.
+ */
+static inline bool session_is_at_rest(const struct session *session)
+{
+    const struct server *server = session->client->server;
+    return server->answers.count == 0 && server->query_start_us == 0;
+}
+
 /* Ends the session: the server is given back or closed, the client is told and closed. */
 void session_close(struct session *session, const char *reason, const char *message);
 

@@ -207,7 +207,7 @@ void session_take_client_bytes(struct session *session, const uint8_t *bytes, si
     const struct settings *settings = settings_current();
     struct stream stream = {.position = bytes, .end = bytes + size, .run = bytes};
     bool alone = session->body_left == 0 &&
-                 (client->server == NULL || client->server->answers.count == 0);
+                 (client->server == NULL || session_is_at_rest(session));
     client->pool->stats.bytes_received += size;
     if (client->server != NULL)
         stream.to = &client->server->connection;

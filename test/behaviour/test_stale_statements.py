@@ -131,3 +131,17 @@ def test_shown(pooler, clients):
     clients[0].query("DEALLOCATE ALL")
     assert sorted(row["prepared_statements"] for row in pooler.show("SERVERS")) == [0, 1]
     assert sorted(row["prepared_statements"] for row in pooler.show("CLIENTS")) == [0, 0, 1]
+
+
+def test_what_was_flushed_before_is_not_forgotten(pg, clients):
+    """It was answered, but not committed: the error rolls it back, so the client must see it."""
+    client, _ = clients
+    column_added(pg, "b")
+    pg.sql("CREATE TABLE IF NOT EXISTS flushed (a int); TRUNCATE flushed;"
+           "GRANT ALL ON flushed TO public")
+    client.send_raw(wire.extended("INSERT INTO flushed VALUES (1)") + wire.flush())
+    assert [client.read().type for _ in range(4)] == ["1", "2", "n", "C"]
+    client.send_raw(wire.bind(["x"], "s") + wire.execute() + wire.sync())
+    assert client.result().errors[0]["C"] == "0A000"
+    assert pg.sql("SELECT count(*) FROM flushed") == [(0,)]
+    assert run(client).check().rows == [["1", "2"]]
