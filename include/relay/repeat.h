@@ -5,9 +5,10 @@
  * ("cached plan must not change result type"). The client that prepared it for itself would see that
  * once, and prepare anew; here others have prepared it, on servers that it does not know. So the
  * statement is prepared again, and what failed is sent again, if for certain nothing of it has run:
- * it was one pipeline outside a transaction, and its first message failed. Otherwise the client gets
- * the error. In both cases the statements of all servers of the pool are prepared anew before they
- * are used again. The same is done when a statement has vanished from the server.
+ * it was one pipeline outside a transaction, its first message failed, and the client has got nothing
+ * of the answer. Otherwise the client gets the error. In both cases the statements of all servers of
+ * the pool are prepared anew before they are used again. The same is done for one server when a
+ * statement has vanished from it.
  *
  * Private to the room.
  *
@@ -23,7 +24,7 @@
 
 /*
  * What the stream holds is about to be sent. It is kept, if it is all that the server has to answer
- * (`alone`: it owed nothing before) and short.
+ * (`alone`: the session was at rest before) and short.
  */
 void repeat_keep(struct session *session, const struct stream *stream, bool alone);
 

@@ -150,7 +150,7 @@ static inline bool answers_are_all_own(const struct answers *answers)
     return answers->own_count > 0 && answers->own_count == answers->count;
 }
 
-/* All that is due is one pipeline of the client's: from a Bind to the only Sync, nothing special. */
+/* All that is due is one pipeline of the client's up to its only Sync, and nothing special. */
 bool answers_are_one_pipeline(const struct answers *answers);
 
 /* The pooler gives its own answer that is due; returns the type byte of the message. */

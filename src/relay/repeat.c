@@ -27,24 +27,25 @@ void repeat_keep(struct session *session, const struct stream *stream, bool alon
     memcpy(statements->kept, loop_write_buffer(stream->to->loop), stream->gathered);
     memcpy(statements->kept + stream->gathered, stream->run, run);
     statements->kept_size = (uint32_t) size;
-    /* A SET of ours in front of it will have been answered. */
-    statements->kept_answers = server->answers.count - (session->set_unanswered ? 1 : 0);
+    /* A SET of ours and answers of our own in front of it will have been given. */
+    statements->kept_answers = server->answers.count - server->answers.own_count -
+                               (session->set_unanswered ? 1 : 0);
 }
 
 bool repeat_reads_error(const struct session *session, size_t size)
 {
     const struct server *server = session->client->server;
-    return server->statements != NULL && size <= LOOP_HEADROOM &&
-           (answers_next(&server->answers) & ANSWER_TYPE) == 'B';
+    unsigned type = answers_next(&server->answers) & ANSWER_TYPE;
+    return server->statements != NULL && size <= LOOP_HEADROOM && (type == 'B' || type == 'D');
 }
 
-/* The statement that the kept Bind uses; NULL if it is none of those that all clients share. */
+/* The statement that the kept Bind or Describe uses; NULL if it is none that all clients share. */
 static struct server_statement *find_kept(const struct server_statements *statements)
 {
     struct extended_names names;
     struct frame frame;
     if (statements->kept_size == 0 || !frame_read_header(statements->kept, &frame) ||
-        frame.type != 'B' ||
+        (frame.type != 'B' && frame.type != 'D') ||
         extended_read_names(&frame, statements->kept + FRAME_HEADER_SIZE,
                             statements->kept_size - FRAME_HEADER_SIZE, &names) != EXTENDED_NAMES)
         return NULL;
@@ -60,11 +61,11 @@ static void doubt_statements(struct pool *pool)
             server_statements_doubt(server->statements);
 }
 
-/* Nothing of it has run, and nothing else is under way. */
+/* Nothing of it has run, the client has nothing of its answer, and nothing else is under way. */
 static bool may_repeat(const struct server *server)
 {
     const struct server_statements *statements = server->statements;
-    return server->answers.count == statements->kept_answers &&
+    return server->answers.count == statements->kept_answers && !server->answers.begun &&
            answers_are_one_pipeline(&server->answers) && find_kept(statements) != NULL;
 }
 
@@ -79,7 +80,7 @@ bool repeat_take_error(struct session *session, const uint8_t *body, size_t size
     if (strcmp(fields.sqlstate, "0A000") == 0 &&
         strcmp(fields.routine, "RevalidateCachedQuery") == 0)
         doubt_statements(session->client->pool);
-    else if (strcmp(fields.sqlstate, "26000") == 0 && find_kept(statements) != NULL)
+    else if (strcmp(fields.sqlstate, "26000") == 0)
         server_statements_doubt(statements);
     else
         return false;

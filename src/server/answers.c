@@ -207,9 +207,9 @@ static bool is_extended(uint8_t type)
 bool answers_are_one_pipeline(const struct answers *answers)
 {
     uint32_t last = answers->count - 1;
-    if (answers->count < 2 || entry_at(answers, 0) != 'B' || entry_at(answers, last) != 'S')
+    if (answers->count < 2 || entry_at(answers, last) != 'S')
         return false;
-    for (uint32_t i = 1; i < last; i++)
+    for (uint32_t i = 0; i < last; i++)
         if (entry_at(answers, i) > ANSWER_TYPE || !is_extended(type_at(answers, i)))
             return false;
     return answers_tracks(answers) && !answers->in_doubt;

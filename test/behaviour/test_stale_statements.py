@@ -145,3 +145,58 @@ def test_what_was_flushed_before_is_not_forgotten(pg, clients):
     assert client.result().errors[0]["C"] == "0A000"
     assert pg.sql("SELECT count(*) FROM flushed") == [(0,)]
     assert run(client).check().rows == [["1", "2"]]
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_a_describe_of_a_changed_table(pg, clients, again):
+    """
+    The error comes when half of the answer is with the client: it is told, once. Also behind a Parse
+    that is saved, as drivers send it.
+    """
+    column_added(pg, "b")
+    new = wire.close("S", "s") + wire.parse(QUERY, "s") if again else b""
+    codes = []
+    for _ in range(3):
+        for client in clients:
+            client.send_raw(new + wire.describe("S", "s") + wire.sync())
+            result = client.result()
+            codes += [error["C"] for error in result.errors]
+            if not result.errors:
+                assert result.types == ("31" if again else "") + "tTZ"
+                assert [column.name for column in result.columns] == ["a", "b"]
+    assert codes == ["0A000"]
+
+
+def test_a_use_behind_a_saved_parse(pg, clients):
+    column_added(pg, "b")
+    for client in clients:
+        client.send_raw(wire.close("S", "s") + wire.parse(QUERY, "s") + wire.bind(["x"], "s")
+                        + wire.execute() + wire.sync())
+        result = client.result().check()
+        assert result.types == "312DCZ" and result.rows == [["1", "2"]]
+
+
+def all_vanish(clients):
+    for client in clients:  # on either server
+        client.query("BEGIN")
+        client.query("DO $$ BEGIN EXECUTE 'DEALLOCATE ALL'; END $$").check()
+    for client in clients:
+        client.query("COMMIT")
+
+
+def test_statements_that_vanish_from_a_long_pipeline(clients):
+    """It is not repeated, but the next one works: one error for each server at most."""
+    client, other = clients
+    all_vanish(clients)
+    codes = [error["C"] for _ in range(4) for error in run(client, "x" * 2000).errors]
+    assert codes in (["26000"], ["26000"] * 2)
+    assert run(client, "x" * 2000).check().rows == run(other).check().rows == [["1"]]
+
+
+def test_a_describe_of_a_statement_that_vanished(clients):
+    client, _ = clients
+    all_vanish(clients)
+    for _ in range(2):
+        client.send_raw(wire.describe("S", "s") + wire.sync())
+        assert client.result().check().types == "tTZ"
+        assert run(client).check().rows == [["1"]]
