@@ -461,8 +461,8 @@ static bool reads_deallocate(struct message *message, const uint8_t *text, uint6
 
 /*
  * The Query goes nowhere: the statement stays on the servers that have it, for others. A failed
- * transaction refuses it, which is the server's to say; so what decides over the transaction must
- * have been answered. In the middle of a pipeline no answer would come.
+ * transaction refuses it, and in the middle of a pipeline it is its end: both are the server's to
+ * say. What decides over the transaction must have been answered.
  */
 static enum message_fate take_deallocate(const struct message *message)
 {
@@ -477,7 +477,7 @@ static enum message_fate take_deallocate(const struct message *message)
         return drop_name_at_once(message);
     if (answers_will_come(&server_of(message)->answers))
         return wait_for_answers(message);
-    if (server_of(message)->transaction_status == 'E')
+    if (server_of(message)->transaction_status == 'E' || !session_is_at_rest(session))
         return FATE_FORWARD;
     answers_expect_special(&server_of(message)->answers, 'Q', ANSWER_OWN | ANSWER_NOTED);
     server_statements_note(statements_of(message),

@@ -141,3 +141,21 @@ def test_the_end_of_all_that_fails(client):
     assert client.result().errors[0]["C"] == "25001"
     assert client.result().tags == ["ROLLBACK"]
     assert client.result().value == "7"
+
+
+@pytest.mark.parametrize("flush", [b"", wire.flush()])
+def test_in_an_open_pipeline(pooler, client, pg, flush):
+    """A Query ends what is not committed, so it is the server's to answer: no such statement there."""
+    pg.sql("DROP TABLE IF EXISTS flushed; CREATE TABLE flushed (a int);"
+           "GRANT ALL ON flushed TO public")
+    other = pooler.client()
+    client.send_raw(wire.extended("INSERT INTO flushed VALUES (1)") + flush)
+    if flush:
+        assert [client.read().type for _ in range(4)] == ["1", "2", "n", "C"]
+    client.send_raw(wire.query('DEALLOCATE "Stmt_1"'))
+    told = client.result().errors
+    other.query("BEGIN")  # another transaction, which takes nothing with it
+    other.query("ROLLBACK").check()
+    assert pg.sql("SELECT count(*) FROM flushed") == [(0,)]
+    assert told[0]["C"] == "26000"
+    assert run(client).value == "7"
