@@ -26,14 +26,14 @@
 /* Of the servers that became free within IDLE_GRACE_US so many are looked at. */
 #define LOOK_AT_MAX 16
 
-static struct server_budget *budget_of(const struct pool *pool, int scope)
+static struct server_budget *budget_of(const struct pool *pool, enum budget_scope scope)
 {
     return scope == BUDGET_DATABASE ? &pool->database->budget
            : scope == BUDGET_USER   ? &pool->user->budget
                                     : &pool->pools->budget;
 }
 
-static unsigned limit_of(const struct pool *pool, int scope)
+static unsigned limit_of(const struct pool *pool, enum budget_scope scope)
 {
     return scope == BUDGET_DATABASE ? pool->limits.max_db_connections
            : scope == BUDGET_USER   ? pool->limits.max_user_connections
