@@ -112,9 +112,12 @@ static uint8_t head_type(const struct answers *answers)
 
 bool answers_will_come(const struct answers *answers)
 {
-    if (answers->count == 0 || answers->copying || answers->copying_both)
+    uint32_t place = answers->count;
+    if (answers->copying || answers->copying_both)
         return false;
-    return answers_ends_request(type_at(answers, answers->count - 1));
+    while (place > 0 && type_at(answers, place - 1) == 'c')
+        place--; /* the request before it is answered because of it, or in spite of it */
+    return place > 0 && answers_ends_request(type_at(answers, place - 1));
 }
 
 /* Sync is ignored in a COPY; whatever else is no COPY data is lost in the error that it causes. */

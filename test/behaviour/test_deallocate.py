@@ -84,8 +84,10 @@ def test_behind_what_decides_over_the_transaction(client):
     assert client.result().errors[0]["C"] == "22012"
     result = client.result()
     assert ([error["C"] for error in result.errors], result.status) == (["25P02"], "E")
-    client.send_raw(wire.query("ROLLBACK") + wire.query('DEALLOCATE "Stmt_1"') * 2)
+    client.send_raw(wire.query("ROLLBACK") + wire.query("COPY nothing FROM STDIN") + wire.copy_done()
+                    + wire.query('DEALLOCATE "Stmt_1"') * 2)
     assert client.result().tags == ["ROLLBACK"]
+    assert client.result().errors[0]["C"] == "42P01"
     assert client.result().check().tags == ["DEALLOCATE"]
     assert client.result().errors[0]["C"] == "26000"
     assert run(client).errors[0]["C"] == "26000"

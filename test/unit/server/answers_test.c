@@ -234,6 +234,7 @@ static void test_what_will_come_by_itself(void **state UNUSED)
         {"F", "", true},        {"PBES", "", true},      {"PBES", "E", true}, {"PBE", "", false},
         {"PBEH", "12", false},  {"QP", "", false},       {"P", "E", false},   {"Q", "G", false},
         {"PBES", "12G", false}, {"PBEdcS", "12G", true}, {"Qdc", "G", true},
+        {"Qdc", "", true},      {"PBEdc", "", false},    {"Qcc", "", true},
         {"Q", "W", false},      {"Qd", "Wdd", false},    {"QQ", "WcCZ", true},
     };
 
