@@ -79,13 +79,14 @@ def test_in_a_failed_transaction(client):
 
 def test_behind_what_decides_over_the_transaction(client):
     """Whether the transaction has failed is known when what lies before it is answered."""
-    client.send_raw(wire.query("BEGIN") + wire.query("SELECT 1/0") + wire.query('DEALLOCATE "Stmt_1"'))
+    client.send_raw(wire.query("BEGIN") + wire.query("SELECT 1/0")
+                    + wire.query('DEALLOCATE "Stmt_1"'))
     assert client.result().tags == ["BEGIN"]
     assert client.result().errors[0]["C"] == "22012"
     result = client.result()
     assert ([error["C"] for error in result.errors], result.status) == (["25P02"], "E")
-    client.send_raw(wire.query("ROLLBACK") + wire.query("COPY nothing FROM STDIN") + wire.copy_done()
-                    + wire.query('DEALLOCATE "Stmt_1"') * 2)
+    client.send_raw(wire.query("ROLLBACK") + wire.query("COPY nothing FROM STDIN")
+                    + wire.copy_done() + wire.query('DEALLOCATE "Stmt_1"') * 2)
     assert client.result().tags == ["ROLLBACK"]
     assert client.result().errors[0]["C"] == "42P01"
     assert client.result().check().tags == ["DEALLOCATE"]
