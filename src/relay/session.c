@@ -451,6 +451,8 @@ static void on_drained(struct client *client)
     if (client->server->connection.readable)
         loop_post(loop_of(session), &client->server->task);
     session_give_answers(session);
+    if (client->session != NULL && client->server->ready)
+        session_release_if_settled(session);
 }
 
 static void on_broken(struct client *client)

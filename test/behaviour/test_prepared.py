@@ -883,6 +883,18 @@ def test_answers_of_the_pooler_that_nobody_reads(start_pooler):
     assert got == want
 
 
+def test_the_last_answer_of_the_pooler_behind_a_large_result(start_pooler):
+    """It waits for the client to read; then nothing is left to do, and the server is free."""
+    pooler = start_pooler(pool_mode="transaction", default_pool_size="1")
+    for size in range(100000, 600000, 80000):  # around what a Unix socket holds
+        client = pooler.client(host=pooler.socket_dir)
+        client.send_raw(wire.query("SELECT repeat('x', %d)" % size) + wire.parse("SELECT 1", "s")
+                        + wire.sync() + wire.query("DEALLOCATE s"))
+        time.sleep(0.05)
+        assert [client.result().check().types for _ in range(3)] == ["TDCZ", "1Z", "CZ"]
+        pooler.wait_pool(sv_active=0)
+
+
 # Clients that leave
 
 @pytest.mark.parametrize("cut", [1, 2, 3, 4, 5])
