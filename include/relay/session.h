@@ -9,7 +9,7 @@
  * IDLE -> LINKED directly when a server is free, unless it may refuse the client's parameters. What is
  * true in every state:
  *   - the stash is empty unless WAITING or SYNCING, or LINKED and the next message depends on an
- *     answer that has not come (`awaits_answers`);
+ *     answer that has not come (`awaits_answers`), or on room in the way to the server;
  *   - a client that is not read is read again by whoever changes the state (client->task);
  *   - a server is released only at message boundaries of both streams, with nothing owed.
  *

@@ -682,6 +682,9 @@ enum message_fate prepared_take(struct session *session, struct stream *stream,
     message.rest_size = frame->size - FRAME_HEADER_SIZE - message.names.rest;
     if (message.names.of_portal)
         return FATE_FORWARD;
+    /* A few bytes of the client may become a large Parse: the server's pace is the limit. */
+    if (session->state == SESSION_LINKED && connection_is_congested(&client->server->connection))
+        return FATE_STASH;
     if (session->ends_of_all > 0 &&
         (message.names.statement_size > 0 || client->pool->limits.prepare_unnamed))
         return wait_for_answers(&message);

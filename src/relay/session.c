@@ -106,7 +106,7 @@ static void on_server_readable(struct server *server)
 static void on_server_drained(struct server *server)
 {
     struct session *session = server->session;
-    if (session->client->connection.readable)
+    if (session->client->connection.readable || session->stash.size > 0)
         loop_post(loop_of(session), &session->client->task);
     /* All may have been answered before it was read: a COPY that failed early. */
     session_release_if_settled(session);

@@ -356,6 +356,23 @@ def test_one_statement_on_each_server(start_pooler):
 
 # Parses that fail
 
+def test_statements_that_are_prepared_again_and_again_take_no_memory(start_pooler):
+    """A few bytes of the client become a large Parse each time: the server's pace is the limit."""
+    pooler = start_pooler(pool_mode="transaction", default_pool_size="1",
+                          max_prepared_statements="1")
+    client = pooler.client()
+    for name in "ab":
+        prepare(client, "SELECT '%s' /* %s */" % (name, "x" * 200000), name)
+    before = resident_kib(pooler.pid, peak=True)
+    count = 500
+    client.send_raw((use("a") + use("b")) * count + wire.sync())
+    result = client.result().check()
+    assert result.types == "2DC" * 2 * count + "Z"
+    assert [row[0] for row in result.rows] == ["a", "b"] * count
+    grown = resident_kib(pooler.pid, peak=True) - before
+    assert grown < 20000 or is_sanitized(pooler.pid)
+
+
 def test_a_parse_that_fails_is_forgotten(double):
     client = double.client()
     for sql, code in (("SELECT nonsense", "42703"), ("SELEC", "42601"), ("SELECT 1; SELECT 2", "42601")):

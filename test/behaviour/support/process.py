@@ -75,12 +75,14 @@ def is_running(pid):
         return False
 
 
-def resident_kib(pid):
+def resident_kib(pid, peak=False):
+    """Memory in use, or the most that ever was."""
+    name = "VmHWM:" if peak else "VmRSS:"
     with open("/proc/%d/status" % pid) as file:
         for line in file:
-            if line.startswith("VmRSS:"):
+            if line.startswith(name):
                 return int(line.split()[1])
-    raise AssertionError("no VmRSS")
+    raise AssertionError("no %s" % name)
 
 
 def open_descriptors(pid):
