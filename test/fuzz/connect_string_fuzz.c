@@ -70,6 +70,8 @@ static const char *value_of(const void *object, const struct key *key, char *scr
         return ((const struct secret *) field)->bytes;
     case KEY_BALANCE:
         return *(const bool *) field ? "disable" : "round-robin";
+    case KEY_TARGET:
+        return target_session_attrs_name(*(const enum target_session_attrs *) field);
     case KEY_PORT:
     case KEY_NOT_NEGATIVE:
     case KEY_POSITIVE:
