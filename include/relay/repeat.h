@@ -6,9 +6,11 @@
  * once, and prepare anew; here others have prepared it, on servers that it does not know. So the
  * statement is prepared again, and what failed is sent again, if for certain nothing of it has run:
  * it was one pipeline outside a transaction, its first message failed, and the client has got nothing
- * of the answer. Otherwise the client gets the error. In both cases the statements of all servers of
- * the pool are prepared anew before they are used again. The same is done for one server when a
- * statement has vanished from it.
+ * of the answer; and if the client asks for the columns of the result (a Describe behind the Bind):
+ * one that remembers them would take the new values for the old columns. Otherwise the client gets
+ * the error, as past the pooler. In both cases the statements of all servers of the pool are prepared
+ * anew before they are used again. The same is done for one server when a statement has vanished from
+ * it, with columns or without.
  *
  * Private to the room.
  *

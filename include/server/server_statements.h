@@ -58,6 +58,8 @@ struct server_statements {
     uint32_t notes_head, notes_count, notes_capacity;
     /* The last pipeline as it was sent, and the answers that it has to get (relay/repeat.h). */
     uint32_t kept_size, kept_answers;
+    const struct statement *saved; /* of the last Parse that was saved; only compared */
+    uint32_t saved_segment;        /* that it was in */
     bool repeating; /* it has failed for a stale plan, and is sent again after its ReadyForQuery */
     uint8_t kept[STATEMENTS_KEPT_MAX];
 };

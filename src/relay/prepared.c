@@ -171,6 +171,9 @@ const char *prepared_exceeds(const struct prepared_message *message, uint64_t si
 static enum message_fate save_parse(const struct prepared_message *message,
                                     struct statement_note note)
 {
+    struct server_statements *statements = prepared_statements(message);
+    statements->saved = note.named;
+    statements->saved_segment = statements->segment;
     prepared_expect(message, 'P', ANSWER_OWN, note);
     if (!stream_leave_out(message->stream, (size_t) message->frame->size))
         return prepared_lost(message->session);

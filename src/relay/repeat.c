@@ -69,22 +69,45 @@ static bool may_repeat(const struct server *server)
            answers_are_one_pipeline(&server->answers) && find_kept(statements) != NULL;
 }
 
+/*
+ * The client asks for the columns of the result, or has prepared the statement in this pipeline. If
+ * not it remembers those of an earlier Describe, and would take new values for old columns.
+ */
+static bool learns_columns(const struct server_statements *statements)
+{
+    const struct server_statement *entry = find_kept(statements);
+    struct frame frame;
+    if (entry != NULL && entry->statement == statements->saved &&
+        statements->saved_segment + 1 == statements->segment)
+        return true;
+    for (size_t at = 0; at + FRAME_HEADER_SIZE <= statements->kept_size; at += (size_t) frame.size) {
+        if (!frame_read_header(statements->kept + at, &frame) || frame.type == 'E')
+            return false;
+        if (frame.type == 'D')
+            return true;
+    }
+    return false;
+}
+
 bool repeat_take_error(struct session *session, const uint8_t *body, size_t size)
 {
     struct server *server = session->client->server;
     struct server_statements *statements = server->statements;
     struct error_fields fields;
+    bool columns_are_safe = true;
     (void) error_response_read(body, size, &fields);
     if (answers_next(&server->answers) & ANSWER_REPLACED)
         return false;
     if (strcmp(fields.sqlstate, "0A000") == 0 &&
-        strcmp(fields.routine, "RevalidateCachedQuery") == 0)
+        strcmp(fields.routine, "RevalidateCachedQuery") == 0) {
         doubt_statements(session->client->pool);
-    else if (strcmp(fields.sqlstate, "26000") == 0)
+        columns_are_safe = learns_columns(statements);
+    } else if (strcmp(fields.sqlstate, "26000") == 0) {
         server_statements_doubt(statements);
-    else
+    } else {
         return false;
-    statements->repeating = may_repeat(server);
+    }
+    statements->repeating = may_repeat(server) && columns_are_safe;
     if (statements->repeating)
         log_info(&server->subject, "prepared statements are stale: preparing them again");
     return statements->repeating;
