@@ -14,7 +14,7 @@ void pool_grow(struct pool *pool);
 /* A login has succeeded or failed: sets how many may be under way at once from now on. */
 void pool_note_login(struct pool *pool, bool succeeded);
 
-/* A server is there that has logged in. */
+/* A server is there that has logged in and is not for one client alone. */
 bool pool_has_connected_server(const struct pool *pool);
 
 /* The news of servers, for server_open(). In pool.c. */

@@ -141,7 +141,8 @@ struct pool {
     struct waiter *waiters;
     unsigned waiter_count;
     unsigned dedicated_count;  /* of the waiters: who wait for a server of their own */
-    unsigned dedicated_logins; /* of the servers in login: such ones */
+    unsigned dedicated_servers; /* of the servers: opened for one client alone, of use to no other */
+    unsigned dedicated_logins;  /* of those: in login */
     struct pool_client *clients; /* logged in, or waiting for the welcome */
     unsigned client_count;
 

@@ -20,12 +20,20 @@
 /* More logins at once would load PostgreSQL more than they help those who wait. */
 #define LOGINS_AT_ONCE_MAX 16
 
+/* Servers that any client may get, once they are logged in and free. */
+static unsigned ordinary_servers(const struct pool *pool)
+{
+    return pool_server_count(pool) - pool->cancel_count - pool->dedicated_servers;
+}
+
+static unsigned ordinary_logins(const struct pool *pool)
+{
+    return pool->server_counts[SERVER_LOGIN] - pool->dedicated_logins;
+}
+
 bool pool_has_connected_server(const struct pool *pool)
 {
-    for (int state = 0; state < SERVER_CLOSED; state++)
-        if (state != SERVER_LOGIN && pool->server_counts[state] > 0)
-            return true;
-    return false;
+    return ordinary_servers(pool) > ordinary_logins(pool);
 }
 
 void pool_note_login(struct pool *pool, bool succeeded)
@@ -55,17 +63,12 @@ static unsigned ordinary_waiters(const struct pool *pool)
     return pool->waiter_count - pool->dedicated_count;
 }
 
-static unsigned connected_servers(const struct pool *pool)
-{
-    return pool_server_count(pool) - pool->cancel_count;
-}
-
 static bool below_minimum(const struct pool *pool)
 {
     unsigned minimum = pool->limits.min_size;
     if (minimum > pool->limits.pool_size)
         minimum = pool->limits.pool_size; /* 0, no limit: never kept at a minimum */
-    return connected_servers(pool) < minimum &&
+    return ordinary_servers(pool) < minimum &&
            (pool->client_count > 0 || pool->database->config->user != NULL) &&
            !pool->key.for_auth_query;
 }
@@ -203,7 +206,7 @@ static bool check_used_server(struct pool *pool)
 /* A connection is needed, and the pool's own rules allow it now. */
 static bool wants_server(struct pool *pool)
 {
-    unsigned under_way = pool->server_counts[SERVER_LOGIN] - pool->dedicated_logins;
+    unsigned under_way = ordinary_logins(pool);
     bool needed = ordinary_waiters(pool) > expected_servers(pool) + under_way ||
                   pool_dedicated_is_next(pool) || (pool->attempt_wanted && under_way == 0) ||
                   below_minimum(pool);

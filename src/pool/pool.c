@@ -41,16 +41,21 @@ static bool is_free(enum server_state state)
     return state == SERVER_IDLE || state == SERVER_USED;
 }
 
-static bool is_dedicated_login(const struct server *server)
+/* Counts the server (+1, -1) as what it is in its state. */
+static void count_server(struct pool *pool, const struct server *server, int change)
 {
-    return server->state == SERVER_LOGIN && server->replication != REPLICATION_NONE;
+    pool->server_counts[server->state] += (unsigned) change;
+    if (server->replication == REPLICATION_NONE)
+        return;
+    pool->dedicated_servers += (unsigned) change;
+    if (server->state == SERVER_LOGIN)
+        pool->dedicated_logins += (unsigned) change;
 }
 
 static void list_server(struct pool *pool, struct server *server, enum server_state state)
 {
     server->state = state;
-    pool->server_counts[state]++;
-    pool->dedicated_logins += is_dedicated_login(server);
+    count_server(pool, server, 1);
     if (state == SERVER_IDLE && settings_current()->server_round_robin)
         DL_APPEND(pool->servers[state], server);
     else
@@ -63,8 +68,7 @@ static void list_server(struct pool *pool, struct server *server, enum server_st
 
 static void unlist_server(struct pool *pool, struct server *server)
 {
-    pool->server_counts[server->state]--;
-    pool->dedicated_logins -= is_dedicated_login(server);
+    count_server(pool, server, -1);
     DL_DELETE(pool->servers[server->state], server);
 }
 
@@ -294,6 +298,12 @@ static void set_idle_deadline(struct server *server)
     deadline_set_since(server->connection.loop, &server->deadline, limit_us, server->request_us);
 }
 
+/* The reserve is in use, or the size has been lowered. */
+static bool is_above_size(const struct pool *pool)
+{
+    return pool->limits.pool_size > 0 && pool_server_count(pool) > pool->limits.pool_size;
+}
+
 static void make_free(struct pool *pool, struct server *server, enum server_state state)
 {
     move_server(pool, server, state);
@@ -305,7 +315,7 @@ static void make_free(struct pool *pool, struct server *server, enum server_stat
             pool_tend(pool);
     } else {
         pool_feed_hungry(pool);
-        if (pool_is_paused(pool) || pool_server_count(pool) > pool->limits.pool_size)
+        if (pool_is_paused(pool) || is_above_size(pool))
             pool_tend(pool);
     }
 }
@@ -625,7 +635,7 @@ static void idle_deadline_passed(struct pool *pool, struct server *server)
     if (settings->server_idle_timeout == 0 || idle_us < settings->server_idle_timeout) {
         move_server(pool, server, SERVER_USED);
         set_idle_deadline(server);
-    } else if (pool_server_count(pool) > kept) {
+    } else if (pool_server_count(pool) - pool->dedicated_servers > kept) {
         pool_close_server(pool, server, "server idle timeout");
     } else {
         deadline_set(loop_of(pool), &server->deadline, settings->server_idle_timeout);

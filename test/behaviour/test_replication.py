@@ -494,6 +494,46 @@ def test_ordinary_clients_do_not_wait_for_its_login(fake_relay):
     pooler.wait_log("closing because: replication client disconnected")
 
 
+@pytest.mark.parametrize("known", [True, False], ids=["query", "login"])
+def test_it_is_no_help_to_others_whose_logins_fail(fake_relay, known):
+    """They are told why at once, as if it were not there."""
+    full = []
+
+    def script(side):
+        if side.read_startup() is None:
+            return
+        if full and "replication" not in side.startup:
+            side.send_error("no room for you", sqlstate="53300")
+            return
+        side.welcome()
+        while (got := side.read()).type == "Q" and b"die" not in got.body:
+            side.send_raw(fake.answer(side.number))
+    pooler, _ = fake_relay(script)
+    if known:
+        other, ordinary = pooler.client(user=USER), pooler.client(user=USER)
+        other.send_raw(wire.query("die"))
+        other.wait_closed()
+    wal = pooler.client(user=USER, replication="true")
+    full.append(True)
+    if known:
+        ordinary.send_raw(wire.query("SELECT"))
+    else:
+        ordinary = pooler.wire()
+        ordinary.startup(USER, "p0")
+    assert "no room for you" in str(ordinary.wait_closed(8))
+    assert wal.value("IDENTIFY_SYSTEM")
+
+
+def test_it_does_not_count_for_the_minimum(fake_relay):
+    pooler, _ = fake_relay(min_pool_size="1", server_idle_timeout="0.5")
+    wal = pooler.client(user=USER, replication="true")
+    pooler.wait_pool(user=USER, sv_active=1, sv_idle=1)
+    (before,) = [row for row in pooler.show("SERVERS") if row["replication"] == "none"]
+    time.sleep(1.2)  # the idle server is kept
+    assert before["remote_pid"] in [row["remote_pid"] for row in pooler.show("SERVERS")]
+    assert wal.value("IDENTIFY_SYSTEM")
+
+
 def test_timeout_of_the_login(fake_relay):
     pooler, _ = fake_relay(lambda side: side.read_startup() and side.read(),
                            client_login_timeout="0.5")
