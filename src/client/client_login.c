@@ -384,6 +384,11 @@ void client_login_limit_login(struct client *client)
 static void wait_for_own_server(struct client *client)
 {
     struct client_login *login = client->login;
+    struct failure failure;
+    if (pool_queue_is_full(client->pool, &failure)) {
+        client_close_with_failure(client, &failure);
+        return;
+    }
     login->dedicated.replication = client->replication;
     login->dedicated.parameters = &client->parameters;
     login->dedicated.options = login->options;

@@ -534,6 +534,20 @@ def test_it_does_not_count_for_the_minimum(fake_relay):
     assert wal.value("IDENTIFY_SYSTEM")
 
 
+def test_the_queue_is_bounded_for_it_too(fake_relay):
+    pooler, _ = fake_relay(default_pool_size="1", max_waiting_clients="1")
+    wal = pooler.client(user=USER, replication="true")
+    waiting = pooler.wire()
+    waiting.startup(USER, "p0", replication="true")
+    pooler.wait_pool(user=USER, cl_waiting=1)
+    refused = pooler.wire()
+    refused.startup(USER, "p0", replication="true")
+    refused.expect_error("too many clients wait for a server (max_waiting_clients)", sqlstate="53300")
+    wal.terminate()
+    waiting.authenticate()
+    waiting.welcome()
+
+
 def test_timeout_of_the_login(fake_relay):
     pooler, _ = fake_relay(lambda side: side.read_startup() and side.read(),
                            client_login_timeout="0.5")
