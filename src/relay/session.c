@@ -582,6 +582,7 @@ static void link_own_server(struct session *session)
     client->server = server;
     server_link(server, session, &link_ops);
     session->state = SESSION_LINKED;
+    server_tell_close_needed(server); /* if it was marked between its login and now */
     if (server->incoming.bytes.size > server->incoming.taken)
         session_lose_server(session, "idle server got dirty");
     else if (server->connection.readable)

@@ -10,6 +10,7 @@ import socket
 import struct
 import subprocess
 import tempfile
+import threading
 import time
 
 import pytest
@@ -546,6 +547,36 @@ def test_the_queue_is_bounded_for_it_too(fake_relay):
     wal.terminate()
     waiting.authenticate()
     waiting.welcome()
+
+
+@pytest.mark.parametrize("first", ["login", "command"])
+def test_marked_before_its_client_has_it(fake_relay, first):
+    """RECONNECT in the very moment in which the login ends."""
+    gate = threading.Event()
+
+    def script(side):
+        if side.read_startup() is None:
+            return
+        side.send_raw(wire.message("R", struct.pack("!i", 0)) + wire.message("K", side.key))
+        gate.wait(20)
+        side.send_raw(fake.ready())
+        side.serve(lambda side, sql: fake.answer(side.number))
+    pooler, _ = fake_relay(script)
+    console = pooler.client("pgbouncer", "admin")
+    wal = pooler.wire()
+    wal.startup(USER, "p0", replication="true")
+    pooler.wait_pool(user=USER, sv_login=1)
+    pooler.signal(signal.SIGSTOP)
+    for step in sorted(("login", "command"), key=lambda step: step != first):
+        if step == "login":
+            gate.set()
+        else:
+            console.send_raw(wire.query("RECONNECT"))
+        time.sleep(0.1)
+    pooler.signal(signal.SIGCONT)
+    console.result().check()
+    wait_for(lambda: not [row for row in pooler.show("SERVERS") if row["close_needed"]],
+             "no server is left that is not to be used")
 
 
 def test_timeout_of_the_login(fake_relay):
