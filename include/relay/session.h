@@ -63,6 +63,11 @@ static inline struct session *session_of(const struct client *client)
     return client->session;
 }
 
+static inline struct loop *session_loop(const struct session *session)
+{
+    return session->client->connection.loop;
+}
+
 /* The mode in force. A client for replication keeps its server, whatever the mode of its pool. */
 static inline enum pool_mode session_pool_mode(const struct session *session)
 {
@@ -135,11 +140,20 @@ bool session_is_done_with_server(const struct session *session) MUST_CHECK;
 /* The server, which the session is done with, goes away: it is closed, and the session stays. */
 void session_leave_server(struct session *session, const char *reason);
 
-/* A query begins; sets the clocks, counters and limits. */
+/* How long the client may be IDLE from now on, or WAITING since its query (session_wait.c). */
+void session_set_idle_limit(struct session *session);
+void session_set_wait_limit(struct session *session);
+void session_wait_deadline_passed(struct session *session);
+
+/* A query begins; sets the clocks, counters and limits (session_query.c). */
 void session_begin_query(struct session *session);
 
 /* The server is ready for the next query. */
 void session_end_query(struct session *session, char transaction_status);
+
+/* The settings have changed: limits count from where they would have, the idle one from now on. */
+void session_renew_wait_limits(struct session *session);
+void session_renew_query_limits(struct session *session);
 
 /* A client that has so many requests under way is not read until some are answered. */
 #define ANSWERS_HIGH_MARK 10000

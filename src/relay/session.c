@@ -5,95 +5,16 @@
  */
 #include "relay/session.h"
 
-#include <string.h>
-
 #include "base/slab.h"
 #include "config/config.h"
 #include "pool/pools.h"
 #include "relay/prepared.h"
-#include "wire/frame.h"
-#include "wire/message.h"
 
 static struct slab sessions = SLAB_INITIAL("session_cache", struct session);
 
 struct slab *session_slab(void)
 {
     return &sessions;
-}
-
-static struct loop *loop_of(const struct session *session)
-{
-    return session->client->connection.loop;
-}
-
-/* ---- limits of a client without a server ---- */
-
-static void set_idle_limit(struct session *session)
-{
-    struct client *client = session->client;
-    usec_t limit_us = client_idle_timeout_us(client->user);
-    if (limit_us != 0 || deadline_is_set(&client->deadline))
-        deadline_set(loop_of(session), &client->deadline, limit_us);
-}
-
-static usec_t notify_after_us(const struct session *session)
-{
-    if (session->notified)
-        return 0;
-    return (usec_t) settings_current()->query_wait_notify * USEC_PER_SEC;
-}
-
-/* The limit or the notice, whichever comes first. */
-static usec_t wait_deadline_us(const struct session *session)
-{
-    const char *message;
-    usec_t limit_us =
-        client_wait_limit_us(session->client->database, session->client->user, &message);
-    usec_t notify_us = notify_after_us(session);
-    return notify_us != 0 && (limit_us == 0 || notify_us < limit_us) ? notify_us : limit_us;
-}
-
-static void set_wait_limit(struct session *session)
-{
-    struct client *client = session->client;
-    deadline_set_since(loop_of(session), &client->deadline, wait_deadline_us(session),
-                       client->query_start_us);
-}
-
-/* Returns false if the client is gone, and the session with it. */
-static bool send_to_client(struct session *session, struct buffer *message)
-{
-    bool sent = connection_send(&session->client->connection, message->data, message->size);
-    buffer_release(message);
-    if (!sent)
-        session_close(session, "unexpected eof", NULL);
-    return sent;
-}
-
-/* Returns false if the session is over. */
-static bool send_wait_notice(struct session *session)
-{
-    struct buffer notice = {0};
-    notice_response_write(
-        &notice, SQLSTATE_SUCCESS,
-        "No server connection available in postgres backend, client being queued", NULL);
-    session->notified = true;
-    return send_to_client(session, &notice);
-}
-
-static void wait_deadline_passed(struct session *session)
-{
-    const char *message;
-    usec_t limit_us =
-        client_wait_limit_us(session->client->database, session->client->user, &message);
-    usec_t waited_us = clock_now_us() - session->client->query_start_us;
-    if (limit_us != 0 && waited_us >= limit_us) {
-        session_close(session, message, message);
-        return;
-    }
-    usec_t notify_us = notify_after_us(session);
-    if (notify_us == 0 || waited_us < notify_us || send_wait_notice(session))
-        set_wait_limit(session);
 }
 
 /* ---- linking ---- */
@@ -107,7 +28,7 @@ static void on_server_drained(struct server *server)
 {
     struct session *session = server->session;
     if (session->client->connection.readable || session->stash.size > 0)
-        loop_post(loop_of(session), &session->client->task);
+        loop_post(session_loop(session), &session->client->task);
     /* All may have been answered before it was read: a COPY that failed early. */
     session_release_if_settled(session);
 }
@@ -208,7 +129,7 @@ bool session_obtain_server(struct session *session)
     }
     session->state = SESSION_WAITING;
     pool_wait(client->pool, &client->waiter, false, client->query_start_us);
-    set_wait_limit(session);
+    session_set_wait_limit(session);
     return false;
 }
 
@@ -237,9 +158,9 @@ static struct server *unlink_server(struct session *session)
 static void go_on_without_server(struct session *session)
 {
     struct client *client = session->client;
-    set_idle_limit(session);
+    session_set_idle_limit(session);
     if (client->connection.readable)
-        loop_post(loop_of(session), &client->task);
+        loop_post(session_loop(session), &client->task);
 }
 
 void session_release_if_settled(struct session *session)
@@ -265,58 +186,6 @@ void session_leave_server(struct session *session, const char *reason)
 {
     pool_close_server(session->client->pool, unlink_server(session), reason);
     go_on_without_server(session);
-}
-
-/* ---- queries and transactions ---- */
-
-void session_begin_query(struct session *session)
-{
-    struct client *client = session->client;
-    struct server *server = client->server;
-    struct pool *pool = client->pool;
-    server->ready = false;
-    if (server->query_start_us != 0)
-        return;
-    server->query_start_us = client->query_start_us != 0 ? client->query_start_us : clock_now_us();
-    client->query_start_us = server->query_start_us;
-    pool->stats.queries++;
-    /* First, as of two limits that are due at once it is the query's that is told. */
-    if (pool->limits.query_timeout_us != 0 || deadline_is_set(&server->deadline))
-        deadline_set_since(loop_of(session), &server->deadline, pool->limits.query_timeout_us,
-                           server->query_start_us);
-    if (server->transaction_start_us != 0)
-        return;
-    server->transaction_start_us = server->query_start_us;
-    pool->stats.transactions++;
-    if (pool->limits.transaction_timeout_us != 0)
-        deadline_set_since(loop_of(session), &server->transaction_limit,
-                           pool->limits.transaction_timeout_us, server->transaction_start_us);
-}
-
-void session_end_query(struct session *session, char transaction_status)
-{
-    struct client *client = session->client;
-    struct server *server = client->server;
-    struct pool *pool = client->pool;
-    server->transaction_status = transaction_status;
-    if (!answers_complete(&server->answers))
-        return;
-    usec_t now_us = clock_now_us();
-    if (server->query_start_us != 0)
-        pool->stats.query_us += now_us - server->query_start_us;
-    server->query_start_us = 0;
-    client->query_start_us = 0;
-    server->ready = transaction_status == 'I';
-    if (server->ready) {
-        if (server->transaction_start_us != 0)
-            pool->stats.transaction_us += now_us - server->transaction_start_us;
-        server->transaction_start_us = 0;
-        deadline_clear(&server->transaction_limit);
-        deadline_clear(&server->deadline);
-    } else {
-        deadline_set(loop_of(session), &server->deadline,
-                     pool->limits.idle_transaction_timeout_us);
-    }
 }
 
 /* ---- the end ---- */
@@ -396,38 +265,6 @@ void session_server_is_gone(struct session *session)
         session_lose_server(session, "server connection closed");
 }
 
-/* The stash is one whole simple query: it can be answered without a server. */
-static bool stash_is_one_query(const struct session *session)
-{
-    struct frame frame;
-    return session->stash.size >= FRAME_HEADER_SIZE &&
-           frame_read_header(session->stash.data, &frame) && frame.type == 'Q' &&
-           frame.size == session->stash.size && session->body_left == 0;
-}
-
-void session_cancel_wait(struct session *session)
-{
-    static const char text[] = "canceling statement due to user request";
-    struct client *client = session->client;
-    struct buffer answer = {0};
-    if (session->state != SESSION_WAITING)
-        return;
-    if (!stash_is_one_query(session)) {
-        session_close(session, text, text);
-        return;
-    }
-    pool_cancel_wait(client->pool, &client->waiter);
-    buffer_release(&session->stash);
-    session->state = SESSION_IDLE;
-    client->query_start_us = 0;
-    error_response_write(&answer, "ERROR", "57014", text);
-    message_write_ready_for_query(&answer, 'I');
-    if (!send_to_client(session, &answer))
-        return;
-    set_idle_limit(session);
-    loop_post(loop_of(session), &client->task);
-}
-
 /* ---- news for the client's consumer ---- */
 
 static void on_readable(struct client *client)
@@ -445,11 +282,11 @@ static void on_drained(struct client *client)
     struct session *session = session_of(client);
     if (client->server == NULL) {
         if (client->connection.readable)
-            loop_post(loop_of(session), &client->task);
+            loop_post(session_loop(session), &client->task);
         return;
     }
     if (client->server->connection.readable)
-        loop_post(loop_of(session), &client->server->task);
+        loop_post(session_loop(session), &client->server->task);
     session_give_answers(session);
     if (client->session != NULL && client->server->ready)
         session_release_if_settled(session);
@@ -506,46 +343,20 @@ static void on_deadline_passed(struct client *client)
 {
     struct session *session = session_of(client);
     if (session->state == SESSION_WAITING)
-        wait_deadline_passed(session);
+        session_wait_deadline_passed(session);
     else if (session->state == SESSION_IDLE)
         session_close(session, "client_idle_timeout", "client_idle_timeout");
-}
-
-/* Limits of the server that is linked, counted from where they would have been. */
-static void renew_server_limits(struct session *session)
-{
-    const struct client *client = session->client;
-    const struct pool_limits *limits = &client->pool->limits;
-    struct server *server = client->server;
-    struct loop *loop = loop_of(session);
-    if (server->query_start_us != 0)
-        deadline_set_since(loop, &server->deadline, limits->query_timeout_us,
-                           server->query_start_us);
-    else if (session->state == SESSION_SYNCING)
-        deadline_set_since(loop, &server->deadline, limits->query_timeout_us,
-                           client->query_start_us);
-    else if (server->transaction_start_us != 0)
-        deadline_set_since(loop, &server->deadline, limits->idle_transaction_timeout_us,
-                           server->request_us);
-    if (server->transaction_start_us != 0)
-        deadline_set_since(loop, &server->transaction_limit, limits->transaction_timeout_us,
-                           server->transaction_start_us);
 }
 
 /* Clients may be many, and most reloads change nothing for them. */
 static void on_limits_changed(struct client *client)
 {
     struct session *session = session_of(client);
-    usec_t old_us = deadline_duration_us(&client->deadline);
-    if (client->server != NULL) {
-        if (end_if_close_needed(session))
-            return;
-        renew_server_limits(session);
+    if (client->server == NULL) {
+        session_renew_wait_limits(session);
+    } else if (!end_if_close_needed(session)) {
+        session_renew_query_limits(session);
         session_watch_anew(session);
-    } else if (session->state == SESSION_WAITING && old_us != wait_deadline_us(session)) {
-        set_wait_limit(session);
-    } else if (session->state == SESSION_IDLE && old_us != client_idle_timeout_us(client->user)) {
-        set_idle_limit(session); /* counts from now on */
     }
 }
 
@@ -586,7 +397,7 @@ static void link_own_server(struct session *session)
     if (server->incoming.bytes.size > server->incoming.taken)
         session_lose_server(session, "idle server got dirty");
     else if (server->connection.readable)
-        loop_post(loop_of(session), &server->task);
+        loop_post(session_loop(session), &server->task);
 }
 
 void session_start(struct client *client, const uint8_t *bytes, size_t size)
@@ -598,9 +409,9 @@ void session_start(struct client *client, const uint8_t *bytes, size_t size)
     if (client->waiter.server != NULL)
         link_own_server(session);
     else
-        set_idle_limit(session);
+        session_set_idle_limit(session);
     if (size > 0 && client->session != NULL)
         session_take_client_bytes(session, bytes, size);
     if (client->session != NULL && client->connection.readable)
-        loop_post(loop_of(session), &client->task);
+        loop_post(session_loop(session), &client->task);
 }
