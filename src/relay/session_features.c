@@ -9,6 +9,7 @@
 
 #include "config/config.h"
 #include "relay/session.h"
+#include "wire/command_tag.h"
 #include "wire/error_response.h"
 #include "wire/message.h"
 
@@ -46,16 +47,11 @@ bool session_features_are_watched(const struct session *session)
            session->client->pool->limits.mode != POOL_SESSION;
 }
 
-static bool is_tag(const char *tag, size_t size, const char *wanted)
-{
-    return size == strlen(wanted) + 1 && memcmp(tag, wanted, size) == 0;
-}
-
 /* CREATE TABLE AS and SELECT INTO have the tag of a SELECT, of rows that nobody got. */
 static bool may_create_table(const struct session_features *seen, const char *tag, size_t size)
 {
     static const char select[] = "SELECT ";
-    if (is_tag(tag, size, "CREATE TABLE") || is_tag(tag, size, "CREATE TABLE AS"))
+    if (command_tag_is(tag, size, "CREATE TABLE") || command_tag_is(tag, size, "CREATE TABLE AS"))
         return true;
     return size > sizeof(select) && memcmp(tag, select, sizeof(select) - 1) == 0 &&
            tag[sizeof(select) - 1] != '0' && !seen->has_rows;
@@ -64,20 +60,20 @@ static bool may_create_table(const struct session_features *seen, const char *ta
 /* In a block SET may be SET LOCAL. */
 static bool is_lasting_set(const struct session *session, const char *tag, size_t size)
 {
-    return is_tag(tag, size, "SET") && session->client->server->transaction_status == 'I' &&
+    return command_tag_is(tag, size, "SET") && session->client->server->transaction_status == 'I' &&
            !session->features.in_block;
 }
 
 void session_features_take_tag(struct session *session, const char *tag, size_t size)
 {
     struct session_features *seen = &session->features;
-    if (is_tag(tag, size, "BEGIN") || is_tag(tag, size, "START TRANSACTION"))
+    if (command_tag_is(tag, size, "BEGIN") || command_tag_is(tag, size, "START TRANSACTION"))
         seen->in_block = true;
     else if (is_lasting_set(session, tag, size))
         seen->sets++;
-    else if (is_tag(tag, size, "LISTEN"))
+    else if (command_tag_is(tag, size, "LISTEN"))
         seen->seen |= FEATURE_LISTEN;
-    else if (is_tag(tag, size, "PREPARE"))
+    else if (command_tag_is(tag, size, "PREPARE"))
         seen->seen |= FEATURE_PREPARE;
     else if (may_create_table(seen, tag, size))
         seen->suspected |= FEATURE_TEMPORARY_TABLE;

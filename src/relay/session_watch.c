@@ -5,11 +5,10 @@
  */
 #include "relay/prepared.h"
 
-#include <string.h>
-
 #include "config/config.h"
 #include "server/leftovers.h"
 #include "server/server_statements.h"
+#include "wire/command_tag.h"
 
 static bool notes_leftovers(void)
 {
@@ -33,23 +32,18 @@ void session_watch_anew(struct session *session)
     server->watched = notes_leftovers() || session_features_are_watched(session);
 }
 
-static bool is_tag(const char *tag, size_t size, const char *wanted)
-{
-    return size == strlen(wanted) + 1 && memcmp(tag, wanted, size) == 0;
-}
-
 void session_take_tag(struct session *session, const char *tag, size_t size)
 {
     struct server *server = session->client->server;
-    bool discards = is_tag(tag, size, "DISCARD ALL");
+    bool discards = command_tag_is(tag, size, "DISCARD ALL");
     if (server->watched) {
         server->left = (uint8_t) leftovers_after_tag(server->left, tag, size);
         session_features_take_tag(session, tag, size);
     }
     /* What the server does not report is not known any more. */
-    if (discards || is_tag(tag, size, "SET") || is_tag(tag, size, "RESET"))
+    if (discards || command_tag_is(tag, size, "SET") || command_tag_is(tag, size, "RESET"))
         server->unreported_unknown = true;
-    if (is_tag(tag, size, "DEALLOCATE"))
+    if (command_tag_is(tag, size, "DEALLOCATE"))
         server_statements_doubt(server->statements);
     if (statement_tag_is_end_of_all(tag, size))
         prepared_clear(session);

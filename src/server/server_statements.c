@@ -12,6 +12,7 @@
 #include <utlist.h>
 
 #include "base/memory.h"
+#include "wire/command_tag.h"
 
 #define NOTES_CAPACITY_INITIAL 16
 
@@ -170,9 +171,7 @@ void server_statements_settle(struct server_statements *statements, bool done)
 
 bool statement_tag_is_end_of_all(const void *tag, size_t size)
 {
-    static const char deallocate[] = "DEALLOCATE ALL", discard[] = "DISCARD ALL";
-    return (size == sizeof(deallocate) && memcmp(tag, deallocate, size) == 0) ||
-           (size == sizeof(discard) && memcmp(tag, discard, size) == 0);
+    return command_tag_is(tag, size, "DEALLOCATE ALL") || command_tag_is(tag, size, "DISCARD ALL");
 }
 
 void server_statements_clear(struct server_statements *statements)
