@@ -79,7 +79,7 @@ enum message_fate prepared_take_query(struct session *session, struct stream *st
     return reads_deallocate(&message, text, size, name) ? take_deallocate(&message) : FATE_FORWARD;
 }
 
-/* The Parse of a DEALLOCATE: the server is to have the statement, under its name there, and drop it. */
+/* A Parse of DEALLOCATE: the server is to have the statement, by its name there, and drops it. */
 static enum message_fate send_deallocate(const struct prepared_message *message,
                                          struct statement *statement)
 {

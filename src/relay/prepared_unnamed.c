@@ -83,7 +83,8 @@ static enum message_fate use_unnamed(const struct prepared_message *message)
         return fate;
     if (prepared_server(message)->answers.unnamed_count > 0)
         return prepared_wait(message);
-    return prepared_fail(message, SQLSTATE_UNKNOWN_STATEMENT, "unnamed prepared statement does not exist");
+    return prepared_fail(message, SQLSTATE_UNKNOWN_STATEMENT,
+                         "unnamed prepared statement does not exist");
 }
 
 enum message_fate prepared_take_unnamed(struct prepared_message *message)
