@@ -53,7 +53,7 @@ VALUES = {"TimeZone": ("GMT", "Europe/Berlin", "Asia/Tokyo", "America/New_York")
 SETTINGS = {"default_pool_size": (2, 3, 4), "max_prepared_statements": (1, 2, 20, 200),
             "server_round_robin": (0, 1), "server_check_delay": (0, 30),
             "server_reset_query_always": (0, 1), "server_idle_timeout": (1, 600),
-            "server_lifetime": (1, 3600)}
+            "server_lifetime": (1, 3600), "server_reset_query_mode": ("always-in-session", "smart")}
 
 GARBAGE = (b"\0" * 12, wire.message("!", b"what"), wire.message("w"), wire.forged("Q", 3),
            wire.forged("Q", -1), wire.forged("P", 0x80000000), b"\x16\x03\x01\x02\0\1" + b"\0" * 20)
@@ -265,8 +265,11 @@ class Disturbances:
             return
         self.crowd.later(self.draw.uniform(0.01, 0.1), self.act)
         choice = self.draw.randrange(10)
-        if choice < 3 and self.kills and not self.superuser.is_busy:
-            self.kill(self.draw.choice(list(MODES)))
+        if choice < 3 and not self.superuser.is_busy:
+            if self.kills and self.draw.randrange(4):
+                self.kill(self.draw.choice(list(MODES)))
+            else:
+                self.change_table()
         elif choice == 3 and self.paused is None and not self.pausing.is_busy:
             self.paused = self.draw.choice(["p0", "p1", "p3"])
             self.pausing.run("PAUSE " + self.paused, may_fail=True)
@@ -281,7 +284,7 @@ class Disturbances:
         if choice < 4:
             return "RECONNECT " + self.draw.choice(list(MODES))
         name = self.draw.choice(list(SETTINGS))
-        return "SET %s = %d" % (name, self.draw.choice(SETTINGS[name]))
+        return "SET %s = '%s'" % (name, self.draw.choice(SETTINGS[name]))
 
     def resume(self):
         if self.paused is None:
@@ -291,6 +294,11 @@ class Disturbances:
             return
         self.console.run("RESUME " + self.paused)
         self.paused = None
+
+    def change_table(self):
+        self.superuser.run("SET lock_timeout = 100; ALTER TABLE changing " + self.draw.choice(
+            ["ADD IF NOT EXISTS %s int", "DROP IF EXISTS %s"]) % self.draw.choice("ab"),
+            may_fail=True)
 
     def kill(self, database):
         self.crowd.kills[database] += 1
@@ -347,7 +355,8 @@ class Connection(Peer):
             raise self.walker.finding(finding) from None
 
     def check_patience(self):
-        waits = self.session is None or self.session.doomed or not self.session.is_settled
+        waits = (self.session is None or self.session.doomed or not self.session.is_settled
+                 or self.walker.is_half_closed)
         if waits and self.reads and time.monotonic() - self.quiet_since > PATIENCE:
             raise self.walker.finding("no answer for %g s" % PATIENCE)
 
@@ -390,8 +399,11 @@ class Walker:
             parameters[name] = self.draw.choice(VALUES[name])
         self.note("connect %r" % parameters)
         self.connection = Connection(self, parameters)
-        self.has_asked, self.rest = False, b""
+        self.has_asked, self.rest, self.is_half_closed = False, [], False
         usual = 12 if self.mode == "session" else 40
+        if self.draw.randrange(50) == 0:
+            connection = self.connection
+            self.crowd.later(self.draw.choice([0, 0.001]), lambda: self.leave_if(connection))
         self.moves_left = 1 + int(self.draw.expovariate(1 / usual))
         self.crowd.steps += 1
 
@@ -409,7 +421,7 @@ class Walker:
         if session is None:
             raise Finding("the end at login")
         session.ends()
-        if session.fatal in (None, "killed") and not session.doomed:
+        if session.fatal in (None, "killed") and not session.doomed and not self.is_half_closed:
             self.note("the end")
             self.crowd.deaths[self.database] += 1
             if self.crowd.deaths[self.database] > self.crowd.kills[self.database]:
@@ -417,8 +429,12 @@ class Walker:
         self.reconnect()
 
     def leave(self):
-        how = self.draw.randrange(4)
+        how = self.draw.randrange(5)
         self.note("leave %d" % how)
+        if how == 4 and self.session and not self.is_half_closed:
+            self.is_half_closed = True
+            self.connection.sock.shutdown(socket.SHUT_WR)
+            return
         if self.session:
             self.session.ends()
         if how < 2:
@@ -438,7 +454,8 @@ class Walker:
 
     def settled(self):
         """All is answered. The next move comes soon."""
-        if self.is_walking or self.rest or not self.connection.is_open or self.session.doomed:
+        if (self.is_walking or self.rest or not self.connection.is_open or self.session.doomed
+                or self.is_half_closed):
             return
         self.is_walking = True
         connection = self.connection
@@ -448,21 +465,25 @@ class Walker:
         else:
             self.crowd.runnable.append(lambda: self.move(connection))
 
-    def move(self, connection):
+    def move(self, connection, overlaps=False):
         if connection is not self.connection or not connection.is_open:
             return
         self.is_walking = False
         session = self.session
-        if not session.is_settled or session.fatal:
+        if session.fatal or self.rest or self.is_half_closed:
+            return
+        if session.is_settled:
+            self.plan, self.names = session.block, set(filter(None, session.prepared))
+            self.savepoints = [saved[0] for saved in session.savepoints]
+            self.portals = [name for name in session.portals if name]
+        elif not overlaps:
             return
         if self.moves_left <= 0 or self.crowd.ending:
             self.leave()
             return
         self.moves_left -= 1
         asked = session.asked
-        self.data, self.plan, self.names = [], session.block, set(filter(None, session.prepared))
-        self.savepoints = [saved[0] for saved in session.savepoints]
-        self.portals = [name for name in session.portals if name]
+        self.data = []
         self.goes_on, self.may_cancel, self.is_slow = True, False, False
         if self.mode == "session" and not self.has_asked:
             self.simple(model.ask_clean())
@@ -480,13 +501,15 @@ class Walker:
         connection.quiet_since = time.monotonic()
         luck = draw.random()
         if luck < 0.1 and len(data) > 1:
-            cut = draw.randrange(1, len(data))
-            self.note("  half")
-            self.rest = data[cut:]
-            connection.write(data[:cut])
+            cuts = sorted(draw.choices(range(1, len(data)), k=draw.choice([1, 1, 2, 9])))
+            self.note("  in pieces")
+            self.rest = [data[begin:end] for begin, end in zip(cuts, cuts[1:] + [len(data)])]
+            connection.write(data[:cuts[0]])
             self.crowd.later(draw.choice([0, 0.001, 0.01]), lambda: self.send_rest(connection))
         else:
             connection.write(data)
+            if luck < 0.25 and self.goes_on:
+                self.crowd.later(draw.choice([0, 0.001]), lambda: self.move(connection, True))
         if luck > 0.995:
             self.note("  vanish")
             self.crowd.later(draw.choice([0, 0, 0.001, 0.01]), lambda: self.leave_if(connection))
@@ -501,11 +524,12 @@ class Walker:
             self.settled()
 
     def send_rest(self, connection):
-        if connection is self.connection and connection.is_open:
+        if connection is self.connection and connection.is_open and not self.is_half_closed:
             connection.quiet_since = time.monotonic()
-            rest, self.rest = self.rest, b""
-            connection.write(rest)
-            if self.session.is_settled:
+            connection.write(self.rest.pop(0))
+            if self.rest:
+                self.crowd.later(self.draw.choice([0, 0.001]), lambda: self.send_rest(connection))
+            elif self.session.is_settled:
                 self.settled()
 
     def cancel(self, connection):
@@ -578,7 +602,8 @@ class Walker:
     def new_setting(self):
         choice = self.draw.randrange(8)
         if choice < 3:
-            return model.set_parameter("application_name", next(model.numbers))
+            return model.set_parameter("application_name", next(model.numbers) + self.draw.choice(
+                ["", "", "'", "\\", "\\'; --", '"\\\\ x']))
         if choice == 3:
             return model.set_parameter("IntervalStyle", "iso_8601", local=True)
         name = self.draw.choice(list(VALUES))
@@ -599,6 +624,19 @@ class Walker:
             self.failed()
         self.goes_on = False
 
+    def move_many(self):
+        """More than the pooler takes at once."""
+        for _ in range(self.draw.choice([1000, 11000])):
+            self.data.append(wire.sync())
+            self.session.ask("sync")
+        self.note("many Syncs")
+
+    def move_call(self):
+        """A FunctionCall; 3062 is reverse()."""
+        number = next(model.numbers)
+        self.put(wire.message("F", struct.pack("!ihhi", 3062, 0, 1, len(number)) + number.encode()
+                              + b"\0\0"), "call", number)
+
     def move_notify(self):
         number = next(model.numbers)
         self.simple(model.Statement("notify", "NOTIFY %s, '%s'" % (
@@ -609,7 +647,7 @@ class Walker:
 
     def move_copy_in(self):
         ending = self.draw.choice(["done", "done", "fail", "bad"])
-        statement = model.copy_in(self.draw.choice([1, 3, 20]), ending)
+        statement = model.copy_in(self.draw.choice([1, 1, 3, 3, 20, 500]), ending)
         if self.draw.randrange(2):
             self.simple(statement)
             self.data.append(model.copy_in_data(statement))
@@ -765,7 +803,7 @@ class Walker:
     def move_garbage(self):
         garbage = self.draw.choice(GARBAGE)
         self.note("garbage %r" % garbage)
-        if self.data:
+        if self.data or not self.session.is_settled:
             return
         self.data.append(garbage)
         self.session.doomed = True
@@ -778,15 +816,15 @@ def weighted(prefix="move_", **weights):
 
 
 MOVES = {
-    "I": weighted(value=20, rows=4, large=0.3, sleep=0.8, cancel_nothing=0.7, fail=4, several=5,
+    "I": weighted(value=20, rows=4, large=0.3, many=0.005, sleep=0.8, cancel_nothing=0.7, fail=4, several=5,
                   insert=4, empty=1, settings=5, set=6, discard=0.5, deallocate=1.5, notify=1,
-                  copy_out=2, copy_in=2, leave_things=2, begin=14, end=1, savepoint=0.5, back=0.5,
+                  copy_out=2, copy_in=2, call=1, leave_things=2, begin=14, end=1, savepoint=0.5, back=0.5,
                   batches=30, garbage=0.2),
     "T": weighted(value=10, rows=3, large=0.2, sleep=0.5, cancel_nothing=0.5, fail=3, several=3,
                   insert=5, empty=0.5, settings=5, set=5, discard=0.2, deallocate=1, notify=1,
-                  copy_out=1, copy_in=2, leave_things=0.5, begin=0.5, end=20, savepoint=5, back=4,
+                  copy_out=1, copy_in=2, call=1, leave_things=0.5, begin=0.5, end=20, savepoint=5, back=4,
                   batches=12, garbage=0.2),
-    "E": weighted(value=3, fail=1, insert=1, settings=0.5, copy_in=0.5, copy_out=0.5, end=20,
+    "E": weighted(value=3, fail=1, call=0.5, insert=1, settings=0.5, copy_in=0.5, copy_out=0.5, end=20,
                   back=10, batches=2, garbage=0.1)}
 STEPS_OF_BATCHES = weighted("step_", prepare=10, run=14, portal=4, unnamed=5, value=5, settings=2,
                             describe=2, close=2, set=2)
@@ -797,6 +835,8 @@ STEPS_OF_BATCHES = weighted("step_", prepare=10, run=14, portal=4, unnamed=5, va
 def prepare(pg):
     for database in MODES:
         pg.sql("DROP TABLE IF EXISTS sink", dbname=database)
+        pg.sql("DROP TABLE IF EXISTS changing; CREATE TABLE changing AS SELECT 'any' AS c;"
+               " GRANT ALL ON changing TO public", dbname=database)
         pg.sql("CREATE UNLOGGED TABLE sink (value text); GRANT ALL ON sink TO public",
                dbname=database)
 
@@ -845,7 +885,7 @@ def test_walks(start_pooler, pg, seed):
                    "p2": "pool_mode=session pool_size=4", "p3": "pool_size=2"},
         pool_mode="transaction", default_pool_size="3", max_client_conn=str(2 * CLIENTS + 1000),
         prepared_statement_errors="1", prepare_unnamed=str(seed % 2), log_connections="0",
-        log_disconnections="0", listen_backlog="4096")
+        log_disconnections="0", listen_backlog="4096", query_wait_notify="0")
     crowd = Crowd()
     draw = random.Random(seed)
     disturbances = Disturbances(crowd, pooler, pg, draw)

@@ -23,10 +23,11 @@ numbers = ("q%d" % number for number in itertools.count(1))
 CANCELED = "57014"
 FAILED_BLOCK = "25P02"
 ANY_TEXT = ""
+STALE = "0A000", "cached plan must not change result type"
 
 # Kinds of statements
 RUN_IN_FAILED = ("commit", "rollback", "rollback_to", "empty")
-HAVE_ROWS = ("rows", "fail", "settings")
+HAVE_ROWS = ("rows", "fail", "settings", "changing")
 
 
 class Finding(AssertionError):
@@ -112,7 +113,8 @@ def insert():
 
 
 def set_parameter(name, value, local=False):
-    return Statement("set", "SET %s%s = '%s'" % ("LOCAL " if local else "", name, value),
+    literal = "E'%s'" % value.replace("\\", "\\\\").replace("'", "''")
+    return Statement("set", "SET %s%s = %s" % ("LOCAL " if local else "", name, literal),
                      detail=(name, value))
 
 
@@ -142,7 +144,8 @@ def copy_in_data(statement):
     """What the client sends behind it."""
     lines = ["%s\n" % statement.row(place) for place in range(1, statement.count + 1)]
     if statement.detail == "bad":
-        lines[-1] = lines[-1][:-1] + "\tmore\n"
+        place = hash(statement.number) % len(lines)
+        lines[place] = lines[place][:-1] + "\tmore\n"
     end = wire.copy_fail(statement.number) if statement.detail == "fail" else wire.copy_done()
     return b"".join(wire.copy_data(line.encode()) for line in lines) + end
 
@@ -153,7 +156,8 @@ PREPARED = (
     [Statement("rows", SERIES % (place, 1 + place % 4), count=1 + place % 4, suffix="/%d" % place)
      for place in range(12)]
     + [Statement("fail", "SELECT repeat($1::text, 1 + (random() * 0)::int)::int", detail="22P02"),
-       Statement("written", "INSERT INTO sink VALUES ($1)")])
+       Statement("written", "INSERT INTO sink VALUES ($1)"),
+       Statement("changing", "SELECT $1::text, changing.* FROM changing")])
 UNPREPARABLE = Statement("unpreparable", "SELECT nonsense, $1::text", detail="42703")
 
 
@@ -252,7 +256,7 @@ class Session:
         while self.questions:
             question, arguments = self.questions.popleft()
             if not self.skipping or question == "sync":
-                self.extended = question != "query"
+                self.extended = question not in ("query", "call")
                 self.begun = question, arguments
                 return getattr(self, question)(*arguments)
             self.answered += 1
@@ -267,16 +271,14 @@ class Session:
 
     def take_fatal(self, fields):
         code, text = fields["C"], fields["M"]
-        if self.doomed and code == "08P01":
-            reason = "garbage"
-        elif code == "57P01" or (code, text) == ("08P01", "server conn crashed?"):
+        if code == "57P01" or (code, text) == ("08P01", "server conn crashed?"):
             reason = "killed"
         elif text == "transaction blocks not allowed in statement pooling mode":
             reason = self.mode == "statement" and self.block != "I" and "block"
         elif text == "canceling statement due to user request":
             reason = self.may_be_canceled() and "canceled"
         else:
-            reason = None
+            reason = self.doomed and code == "08P01" and "garbage"
         if not reason or (self.fatal and self.fatal != reason):
             raise Finding("%r (%r before)" % (fields, self.fatal))
         if reason == "killed" and self.mode != "session" and self.block == "I" and self.is_settled:
@@ -352,6 +354,21 @@ class Session:
             self.commit_rows()
         self.ready(kind, body)
 
+    def call(self, number):
+        """A function call, of reverse()."""
+        self.begins()
+        kind, body = yield
+        if kind == "E":
+            self.error(body, *([(FAILED_BLOCK, ANY_TEXT)] if self.block == "E" else []))
+        elif self.block == "E" or (kind, body) != ("V", struct.pack("!i", len(number))
+                                                   + number[::-1].encode()):
+            raise surprise(kind, body, "the result of reverse('%s') in block %s" % (
+                number, self.block))
+        kind, body = yield
+        if self.block == "I":
+            self.commit_rows()
+        self.ready(kind, body)
+
     def run(self, statement, described=False, portal=None, limit=0):
         """The messages of one execution; returns False after an error."""
         self.begins()
@@ -401,6 +418,19 @@ class Session:
                     raise surprise(kind, body, "PortalSuspended")
                 return True
         return self.tag(kind, body, "SELECT %d" % (place - first))
+
+    def run_changing(self, _statement, kind, body, _described, portal, limit):
+        """A table that gets other columns from time to time; behind the first there is anything."""
+        tag = "SELECT 0"
+        if kind == "D" and not portal.position:
+            value = portal.value.encode()
+            if body[2:6 + len(value)] != struct.pack("!i", len(value)) + value:
+                raise surprise(kind, body, portal.value)
+            portal.position, tag = 1, "SELECT 1"
+            kind, body = yield
+            if limit == 1 and (kind, body) == ("s", b""):
+                return True
+        return self.tag(kind, body, tag)
 
     def run_settings(self, statement, kind, body, described, _portal, _limit):
         if described and kind == "T":
@@ -632,6 +662,8 @@ class Session:
             errors.append(("42P03", portal))
         if errors:
             self.refused(kind, body, *errors)
+        elif kind == "E" and statement.kind == "changing":
+            self.error(body, STALE)
         elif self.expect(kind, body, "2"):
             self.portals[portal] = Portal(statement, value)
 
@@ -644,7 +676,8 @@ class Session:
                 [(FAILED_BLOCK, ANY_TEXT)] if self.block == "E" else []))
             return
         if kind == "E":
-            self.error(body, *([(FAILED_BLOCK, ANY_TEXT)] if self.block == "E" else []))
+            self.error(body, *([(FAILED_BLOCK, ANY_TEXT)] if self.block == "E" else []),
+                       *([STALE] if statement.kind == "changing" else []))
             return
         if kind != "t":
             raise surprise(kind, body, "ParameterDescription")
@@ -653,7 +686,7 @@ class Session:
 
     def described(self, kind, body, statement):
         if kind == "E":
-            self.error(body)
+            self.error(body, *([STALE] if statement.kind == "changing" else []))
         elif statement.kind in HAVE_ROWS:
             if kind != "T":
                 raise surprise(kind, body, "RowDescription")
