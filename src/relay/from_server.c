@@ -243,16 +243,10 @@ static bool repeat_pipeline(struct piece *piece, const struct frame *frame)
            repeat_send(piece->session);
 }
 
-/* One message from its header on. Returns false if the session is over. */
-static bool take_message(struct piece *piece, const struct frame *frame)
+/* What has come was due, and what depends on it is true now. Returns false if that is all. */
+static bool note_answer(struct piece *piece, const struct frame *frame)
 {
     struct server *server = piece->server;
-    unsigned answer = answers_next(&server->answers);
-    bool swallowed = is_swallowed(answer, frame->type) && !is_last_word(piece, frame);
-    bool of_set = swallowed && is_of_set(piece->session);
-    if (swallowed && (answer & ANSWER_REPLACED) && !replace_error(piece))
-        return false;
-    bool repeated = is_repeated(piece, frame);
     /* Only a server that is going away speaks of an error when it owes no answer. */
     server->said_goodbye = frame->type == 'E' && server->answers.count == 0;
     if (server->said_goodbye && session_is_done_with_server(piece->session))
@@ -263,6 +257,32 @@ static bool take_message(struct piece *piece, const struct frame *frame)
     if (server->answers.notes_done + server->answers.notes_lost > 0 ||
         (piece->session->awaits_answers && frame->type == 'Z'))
         prepared_settle(piece->session);
+    return true;
+}
+
+/* The header has been dealt with: it and the body pass, or go nowhere. */
+static bool begin_body(struct piece *piece, const struct frame *frame, bool swallowed)
+{
+    piece->server->swallowing = swallowed;
+    piece->server->body_left = frame->size - FRAME_HEADER_SIZE;
+    if (swallowed)
+        return stream_leave_out(&piece->stream, FRAME_HEADER_SIZE) || lost_client(piece->session);
+    piece->stream.position += FRAME_HEADER_SIZE;
+    return true;
+}
+
+/* One message from its header on. Returns false if the session is over. */
+static bool take_message(struct piece *piece, const struct frame *frame)
+{
+    struct server *server = piece->server;
+    unsigned answer = answers_next(&server->answers);
+    bool swallowed = is_swallowed(answer, frame->type) && !is_last_word(piece, frame);
+    bool of_set = swallowed && is_of_set(piece->session);
+    if (swallowed && (answer & ANSWER_REPLACED) && !replace_error(piece))
+        return false;
+    bool repeated = is_repeated(piece, frame);
+    if (!note_answer(piece, frame))
+        return false;
     if (frame->type == 'S' && !take_parameter(piece, frame))
         return false;
     if (!swallowed && (frame->type == 'C' || server->watched))
@@ -277,13 +297,7 @@ static bool take_message(struct piece *piece, const struct frame *frame)
         return false;
     if (!(server_message_flags[frame->type] & (MESSAGE_ASYNCHRONOUS | MESSAGE_WHOLE)))
         server->ready = false;
-    swallowed |= repeated;
-    server->swallowing = swallowed;
-    server->body_left = frame->size - FRAME_HEADER_SIZE;
-    if (swallowed)
-        return stream_leave_out(&piece->stream, FRAME_HEADER_SIZE) || lost_client(piece->session);
-    piece->stream.position += FRAME_HEADER_SIZE;
-    return true;
+    return begin_body(piece, frame, swallowed || repeated);
 }
 
 /* Lets the rest of a body pass, as far as it has come. Returns false if the session is over. */
@@ -317,10 +331,7 @@ static bool pass_message(struct piece *piece, const struct frame *frame, unsigne
         return distrust(piece, "unknown pkt");
     if (!(flags & MESSAGE_ASYNCHRONOUS))
         server->ready = false;
-    server->swallowing = false;
-    server->body_left = frame->size - FRAME_HEADER_SIZE;
-    piece->stream.position += FRAME_HEADER_SIZE;
-    return true;
+    return begin_body(piece, frame, false);
 }
 
 /* Takes the message at the position, or holds it. Returns false if the session is over. */
