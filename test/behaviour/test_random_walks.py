@@ -816,16 +816,16 @@ def weighted(prefix="move_", **weights):
 
 
 MOVES = {
-    "I": weighted(value=20, rows=4, large=0.3, many=0.005, sleep=0.8, cancel_nothing=0.7, fail=4, several=5,
-                  insert=4, empty=1, settings=5, set=6, discard=0.5, deallocate=1.5, notify=1,
-                  copy_out=2, copy_in=2, call=1, leave_things=2, begin=14, end=1, savepoint=0.5, back=0.5,
-                  batches=30, garbage=0.2),
+    "I": weighted(value=20, rows=4, large=0.3, many=0.005, sleep=0.8, cancel_nothing=0.7, fail=4,
+                  several=5, insert=4, empty=1, settings=5, set=6, discard=0.5, deallocate=1.5,
+                  notify=1, copy_out=2, copy_in=2, call=1, leave_things=2, begin=14, end=1,
+                  savepoint=0.5, back=0.5, batches=30, garbage=0.2),
     "T": weighted(value=10, rows=3, large=0.2, sleep=0.5, cancel_nothing=0.5, fail=3, several=3,
                   insert=5, empty=0.5, settings=5, set=5, discard=0.2, deallocate=1, notify=1,
-                  copy_out=1, copy_in=2, call=1, leave_things=0.5, begin=0.5, end=20, savepoint=5, back=4,
-                  batches=12, garbage=0.2),
-    "E": weighted(value=3, fail=1, call=0.5, insert=1, settings=0.5, copy_in=0.5, copy_out=0.5, end=20,
-                  back=10, batches=2, garbage=0.1)}
+                  copy_out=1, copy_in=2, call=1, leave_things=0.5, begin=0.5, end=20, savepoint=5,
+                  back=4, batches=12, garbage=0.2),
+    "E": weighted(value=3, fail=1, call=0.5, insert=1, settings=0.5, copy_in=0.5, copy_out=0.5,
+                  end=20, back=10, batches=2, garbage=0.1)}
 STEPS_OF_BATCHES = weighted("step_", prepare=10, run=14, portal=4, unnamed=5, value=5, settings=2,
                             describe=2, close=2, set=2)
 
