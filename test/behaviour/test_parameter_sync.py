@@ -302,7 +302,7 @@ def test_stale_plan_behind_a_set(start_pooler, pg):
     first, other = pooler.client(application_name="a"), pooler.client(application_name="b")
     first.send_raw(wire.parse("SELECT * FROM changes", "s") + wire.sync())
     first.result().check()
-    run = wire.bind((), "s") + wire.execute() + wire.sync()
+    run = wire.bind((), "s") + wire.describe() + wire.execute() + wire.sync()
     first.send_raw(run)
     assert first.result().check().rows == [["1"]]
     pg.sql("ALTER TABLE changes ADD COLUMN b int DEFAULT 2")
