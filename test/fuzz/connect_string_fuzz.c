@@ -65,6 +65,7 @@ static const char *value_of(const void *object, const struct key *key, char *scr
     const void *field = (const char *) object + key->offset;
     switch (key->kind) {
     case KEY_TEXT:
+    case KEY_PORTS:
         return *(char *const *) field;
     case KEY_SECRET:
         return ((const struct secret *) field)->bytes;
