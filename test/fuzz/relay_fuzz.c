@@ -214,6 +214,10 @@ void server_unlink(struct server *server)
     server->link_ops = NULL;
 }
 
+void server_tell_close_needed(struct server *server UNUSED)
+{
+}
+
 bool server_read_parameter_status(struct server *server UNUSED, const uint8_t *body, size_t size,
                                   int *ret_place)
 {
