@@ -49,7 +49,8 @@ bool role_suits(struct pool *pool, const struct server *server)
     bool standby = server->in_hot_standby == TOLD_ON;
     if (target == TARGET_ANY)
         return true;
-    if (host_list_note_role(&pool->hosts, server->host, server->port, standby ? HOST_STANDBY : HOST_PRIMARY))
+    if (host_list_note_role(&pool->hosts, server->host, server->port,
+                            standby ? HOST_STANDBY : HOST_PRIMARY))
         log_info(&server->subject, "the host is a %s (database %s, target_session_attrs=%s)",
                  standby ? "standby" : "primary", pool->database->name,
                  target_session_attrs_name(target));

@@ -78,7 +78,7 @@ void session_synced(struct session *session)
     session->set_unanswered = false;
     session->state = SESSION_LINKED;
     server->ready = waited; /* if not, what the client has sent behind it is under way */
-    if (waited)
+    if (waited) /* the client's spelling is proven, and below the server's */
         proven_values_add(proven, &client->parameters, server->tracked);
     adopt_parameters(client, server);
     parameters_take_unreported(&server->parameters, &client->parameters, server->tracked);

@@ -124,33 +124,32 @@ enum message_fate prepared_fail(const struct prepared_message *message, const ch
     return sent ? FATE_DROP : prepared_lost(message->session);
 }
 
-/* PgBouncer ends the session; PostgreSQL answers with an error. */
-static enum message_fate refuse_name(const struct prepared_message *message, const char *sqlstate,
-                                     const char *fatal, const char *what)
+/* PgBouncer logs it and ends the session; PostgreSQL answers with an error, that the name `what`. */
+static enum message_fate refuse_name(const struct prepared_message *message, const char *logged,
+                                     const char *fatal, const char *sqlstate, const char *what)
 {
+    struct session *session = message->session;
     char text[EXTENDED_NAME_MAX + 64];
-    if (!settings_current()->prepared_statement_errors)
-        return refuse_message(message->session, fatal);
+    if (!settings_current()->prepared_statement_errors) {
+        log_error(&session->client->subject, "prepared statement '%s' %s",
+                  message->names.statement, logged);
+        return refuse_message(session, fatal);
+    }
     snprintf(text, sizeof(text), "prepared statement \"%s\" %s", message->names.statement, what);
     return prepared_fail(message, sqlstate, text);
 }
 
 static enum message_fate refuse_unknown(const struct prepared_message *message)
 {
-    if (!settings_current()->prepared_statement_errors)
-        log_error(&message->session->client->subject, "prepared statement '%s' not found",
-                  message->names.statement);
-    return refuse_name(message, SQLSTATE_UNKNOWN_STATEMENT, "prepared statement did not exist",
-                       "does not exist");
+    return refuse_name(message, "not found", "prepared statement did not exist",
+                       SQLSTATE_UNKNOWN_STATEMENT, "does not exist");
 }
 
 static enum message_fate refuse_duplicate(const struct prepared_message *message)
 {
-    if (!settings_current()->prepared_statement_errors)
-        log_error(&message->session->client->subject, "prepared statement '%s' was already prepared",
-                  message->names.statement);
-    return refuse_name(message, SQLSTATE_DUPLICATE_STATEMENT,
-                       "prepared statement name is already in use", "already exists");
+    return refuse_name(message, "was already prepared",
+                       "prepared statement name is already in use",
+                       SQLSTATE_DUPLICATE_STATEMENT, "already exists");
 }
 
 /* ---- the four messages ---- */

@@ -17,9 +17,8 @@ static bool notes_leftovers(void)
 
 void session_watch(struct session *session)
 {
-    struct server *server = session->client->server;
-    server->left = notes_leftovers() ? LEFT_NOTHING : LEFT_UNKNOWN;
-    server->watched = notes_leftovers() || session_features_are_watched(session);
+    session->client->server->left = LEFT_NOTHING;
+    session_watch_anew(session);
     session->features = (struct session_features){.told = session->features.told};
 }
 
