@@ -48,6 +48,10 @@ enum client_name_state client_statements_find(const struct client_statements *st
                                               const char *name, size_t size, uint32_t segment,
                                               struct statement **ret_statement);
 
+/* A Parse of the name, which is in use, has not been answered: the client knows nothing of it yet. */
+bool client_statements_is_new(const struct client_statements *statements, const char *name,
+                              size_t size);
+
 /* A change of a name is on its way: `expected` (borrowed) or, if NULL, the end of it. */
 struct client_statement *client_statements_change(struct client_statements *statements,
                                                   const char *name, size_t size, uint32_t segment,
@@ -56,6 +60,10 @@ struct client_statement *client_statements_change(struct client_statements *stat
 /* That change has been answered with success: the name stands for `named` (borrowed). Or it failed. */
 void client_statements_settle(struct client_statements *statements, struct client_statement *entry,
                               struct statement *named, bool done);
+
+/* Names that stand for `old`, with nothing on its way, stand for `new` from now on (both borrowed). */
+void client_statements_replace(struct client_statements *statements, const struct statement *old,
+                               struct statement *new);
 
 /* The name ends at once, without anything on its way. */
 void client_statements_drop(struct client_statements *statements, const char *name, size_t size);

@@ -9,6 +9,11 @@
  * saved or made to fail stands in the queue of expected answers (server/answers.h), with a note of
  * what it changes.
  *
+ * A client that does not ask for the columns of a result remembers them from an earlier answer, on
+ * whichever server that was. So before its Bind runs on a server the statement's columns there are
+ * compared with those that it had when it was first prepared (row_description.h); once they differ
+ * anywhere the statement is outdated, and such a client is told what PostgreSQL would tell it.
+ *
  * With prepare_unnamed a statement without a name, seen for the second time, is treated as one whose
  * name is empty.
  *

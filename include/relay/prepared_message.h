@@ -45,7 +45,7 @@ enum message_fate prepared_link(const struct prepared_message *message);
 /* The server takes nothing any more. */
 enum message_fate prepared_lost(struct session *session);
 
-/* What the name stands for depends on an answer that has not come, but will: a Sync lies between. */
+/* It depends on an answer that has not come, but will: a Sync or a Flush has been sent. */
 enum message_fate prepared_wait(const struct prepared_message *message);
 
 /* The whole message passes as it is. */
@@ -103,6 +103,14 @@ bool prepared_insert_parse_head(const struct prepared_message *message,
 /* The message, a Bind or Describe, up to its names; the rest of it follows. */
 bool prepared_insert_use(const struct prepared_message *message,
                          const struct statement *statement) MUST_CHECK;
+
+/* Asks the server for the columns of the statement, which it has when it reads this. */
+bool prepared_insert_describe(const struct prepared_message *message,
+                              struct statement *statement) MUST_CHECK;
+
+/* Behind a Parse: the first one is asked for the columns, with which those elsewhere are compared. */
+bool prepared_learn_columns(const struct prepared_message *message,
+                            struct statement *statement) MUST_CHECK;
 
 /* Makes sure that the server has the statement when it reads what follows. */
 bool prepared_ensure(const struct prepared_message *message, struct statement *statement) MUST_CHECK;

@@ -5,12 +5,12 @@
  * ("cached plan must not change result type"). The client that prepared it for itself would see that
  * once, and prepare anew; here others have prepared it, on servers that it does not know. So the
  * statement is prepared again, and what failed is sent again, if for certain nothing of it has run:
- * it was one pipeline outside a transaction, its first message failed, and the client has got nothing
- * of the answer; and if the client asks for the columns of the result (a Describe behind the Bind):
- * one that remembers them would take the new values for the old columns. Otherwise the client gets
- * the error, as past the pooler. In both cases the statements of all servers of the pool are prepared
- * anew before they are used again. The same is done for one server when a statement has vanished from
- * it, with columns or without.
+ * it was one pipeline outside a transaction that came in one piece with its Sync, its first message
+ * failed, and the client has got nothing of the answer. And only if the client asks for the columns of
+ * the result (a Describe behind the Bind): one that remembers them would take the new values for the
+ * old columns. Otherwise the client gets the error. In all cases the statements of all servers of the
+ * pool are prepared anew before they are used again. The same is done for one server when a statement
+ * has vanished from it.
  *
  * Private to the room.
  *

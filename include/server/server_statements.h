@@ -34,6 +34,7 @@ struct server_statement {
     bool present;                /* on the server, once `pending` is 0 */
     bool expected;               /* present if everything on its way succeeds; in the list then */
     bool doubtful;               /* `present` may be wrong, or the plan is of no use any more */
+    bool verified;               /* here, too, the result has the columns that it has elsewhere */
 };
 
 /* What is to become true when a message with ANSWER_NOTED is answered. */
@@ -41,12 +42,13 @@ struct statement_note {
     struct server_statement *on_server; /* borrows; NULL: nothing changes on the server */
     struct client_statement *name;      /* borrows; NULL: no name of the client changes */
     struct statement *named;            /* owns a reference; what the name then stands for, or NULL */
+    struct statement *described;        /* owns a reference; whose columns the answer tells, or NULL */
     struct buffer error;                /* owns; the ErrorResponse of an ANSWER_REPLACED */
     bool present;                       /* of on_server */
     bool ends_all;                      /* DEALLOCATE ALL or DISCARD ALL is under way */
 };
 
-/* A longer pipeline is not kept for being repeated. */
+/* Of a longer pipeline the beginning is kept, and it is not repeated. */
 #define STATEMENTS_KEPT_MAX 1024
 
 struct server_statements {
@@ -58,8 +60,10 @@ struct server_statements {
     uint32_t notes_head, notes_count, notes_capacity;
     /* The last pipeline as it was sent, and the answers that it has to get (relay/repeat.h). */
     uint32_t kept_size, kept_answers;
-    const struct statement *saved; /* of the last Parse that was saved; only compared */
-    uint32_t saved_segment;        /* that it was in */
+    bool kept_is_whole;       /* and outside a transaction: it may be repeated */
+    bool kept_relies;         /* ... but the client remembers the columns of a result in it */
+    bool relies_on_columns;   /* ... and so does the one that is gathered now */
+    bool has_held_parameters; /* the client was not told the parameters that came before an error */
     bool repeating; /* it has failed for a stale plan, and is sent again after its ReadyForQuery */
     uint8_t kept[STATEMENTS_KEPT_MAX];
 };
@@ -99,6 +103,13 @@ void server_statements_note(struct server_statements *statements, struct stateme
 
 /* The note whose answer is due next; there must be one. */
 struct statement_note *server_statements_first_note(struct server_statements *statements);
+
+/*
+ * The answer that is due, to a Describe, tells the columns (row_description.h): here the statement has
+ * the columns that it has elsewhere, or it is outdated. If the client asked about a name, that stands
+ * for a statement with these columns then.
+ */
+void server_statements_take_columns(struct server_statements *statements, uint32_t fingerprint);
 
 /*
  * That answer has come (`done`), or never will. The caller has taken what concerns the client's name

@@ -23,6 +23,8 @@
 struct statement {
     UT_hash_handle hh; /* member of the table of all statements */
     unsigned references;
+    uint32_t columns;               /* fingerprint of its result's columns; 0: not known yet */
+    bool outdated;                  /* its result has other columns now; no longer in the table */
     uint32_t size;                  /* of `body` */
     uint32_t name_size;             /* the terminating zero included */
     char name[STATEMENT_NAME_SIZE]; /* on every server */
@@ -43,6 +45,13 @@ struct statement *statement_share(struct statement *statement) MUST_CHECK;
 
 /* Gives a reference back; the statement is forgotten with the last one. */
 void statement_give_back(struct statement *statement);
+
+/*
+ * A server has said that the result has other columns than when it was prepared. Whoever has the
+ * statement keeps it; who prepares the same body from now on gets another one, under another name. So
+ * it is known of each client whether it has seen the old columns.
+ */
+void statement_set_outdated(struct statement *statement);
 
 /* Memory of all statements, in bytes. */
 size_t statement_memory(void);

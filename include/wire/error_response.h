@@ -35,6 +35,9 @@ void failure_set(struct failure *ret_failure, const char *format, ...) PRINTF_LI
 /* Appends one ErrorResponse ('E') or NoticeResponse ('N', a WARNING too). `detail` may be NULL. */
 void error_response_write(struct buffer *out, const char *severity, const char *sqlstate,
                           const char *message);
+/* ... with a field R, the function of PostgreSQL that drivers know the error by. */
+void error_response_write_of(struct buffer *out, const char *severity, const char *sqlstate,
+                             const char *message, const char *routine);
 void warning_response_write(struct buffer *out, const char *message, const char *hint);
 void notice_response_write(struct buffer *out, const char *sqlstate, const char *message,
                            const char *detail);

@@ -73,6 +73,13 @@ enum client_name_state client_statements_find(const struct client_statements *st
     return entry->expected != NULL ? CLIENT_NAME_USED : CLIENT_NAME_FREE;
 }
 
+bool client_statements_is_new(const struct client_statements *statements, const char *name,
+                              size_t size)
+{
+    const struct client_statement *entry = find(statements, name, size);
+    return entry != NULL && entry->pending > 0;
+}
+
 struct client_statement *client_statements_change(struct client_statements *statements,
                                                   const char *name, size_t size, uint32_t segment,
                                                   struct statement *expected)
@@ -98,6 +105,18 @@ void client_statements_settle(struct client_statements *statements, struct clien
         put(&entry->present, named);
     if (--entry->pending == 0)
         come_to_rest(statements, entry);
+}
+
+void client_statements_replace(struct client_statements *statements, const struct statement *old,
+                               struct statement *new)
+{
+    struct client_statement *entry, *next;
+    HASH_ITER(hh, statements->by_name, entry, next) {
+        if (entry->pending > 0 || entry->present != old)
+            continue;
+        put(&entry->present, new);
+        expect(statements, entry, new);
+    }
 }
 
 void client_statements_drop(struct client_statements *statements, const char *name, size_t size)

@@ -18,6 +18,7 @@
 #include "wire/error_response.h"
 #include "wire/message.h"
 #include "wire/messages.h"
+#include "wire/row_description.h"
 
 /* A piece of the server's stream. */
 struct piece {
@@ -167,8 +168,9 @@ static bool is_swallowed(unsigned answer, uint8_t type)
         return false;
     if (answer & ANSWER_REPLACED)
         return type == 'E';
-    /* Of a Parse or Close of ours the client gets all but the good end: an error is his too. */
-    return (answer & ANSWER_TYPE) == 'Q' || type == '1' || type == '3';
+    /* Of what else is ours the client gets all but the good end: an error is his too. */
+    return (answer & ANSWER_TYPE) == 'Q' || type == '1' || type == '3' || type == 't' ||
+           type == 'T' || type == 'n';
 }
 
 /* Keeps the head of a message that is not whole yet. */
@@ -197,6 +199,25 @@ static bool watches_columns(const struct session *session, const struct frame *f
 {
     return frame->type == 'T' && session->client->server->watched &&
            frame->size <= COLUMNS_MESSAGE_MAX;
+}
+
+/* It tells what columns the result of a statement has, and somebody wants to know. */
+static bool tells_columns(unsigned answer, uint8_t type)
+{
+    return (type == 'T' || type == 'n') && (answer & ANSWER_NOTED) &&
+           (answer & ANSWER_TYPE) == 'D';
+}
+
+/* Of one that is too long to be gathered the length must do. */
+static void take_columns(struct piece *piece, const struct frame *frame)
+{
+    size_t size = (size_t) frame->size - FRAME_HEADER_SIZE;
+    uint32_t fingerprint =
+        frame->type == 'n'            ? ROW_DESCRIPTION_OF_NONE
+        : frame->size > LOOP_HEADROOM ? (uint32_t) frame->size
+                                      : row_description_fingerprint(
+                                            piece->stream.position + FRAME_HEADER_SIZE, size);
+    server_statements_take_columns(piece->server->statements, fingerprint);
 }
 
 /* A message that the client gets, looked at for what it tells of the session. */
@@ -234,6 +255,25 @@ static bool is_repeated(struct piece *piece, const struct frame *frame)
     return frame->type == 'Z' && statements != NULL && statements->repeating;
 }
 
+/*
+ * The parameters of a statement come before it turns out that its plan is stale. They are not told
+ * until what follows is known, because they will come once more.
+ */
+static bool awaits_columns(const struct session *session, const struct frame *frame)
+{
+    return frame->type == 't' && session->client->server->statements != NULL &&
+           frame->size <= LOOP_HEADROOM - FRAME_HEADER_SIZE;
+}
+
+static bool holds_parameters(const struct piece *piece, const struct frame *frame)
+{
+    bool failed = awaits_columns(piece->session, frame) &&
+                  piece->stream.position[frame->size] == 'E';
+    if (failed)
+        piece->server->statements->has_held_parameters = true;
+    return failed;
+}
+
 /* The end of the first try. Returns false if the session is over. */
 static bool repeat_pipeline(struct piece *piece, const struct frame *frame)
 {
@@ -251,6 +291,8 @@ static bool note_answer(struct piece *piece, const struct frame *frame)
     server->said_goodbye = frame->type == 'E' && server->answers.count == 0;
     if (server->said_goodbye && session_is_done_with_server(piece->session))
         return leave_server(piece);
+    if (tells_columns(answers_next(&server->answers), frame->type))
+        take_columns(piece, frame);
     if (!answers_received(&server->answers, frame->type))
         return distrust(piece, "unknown pkt");
     /* What a stash waits for lies before a Sync, and is no later than its ReadyForQuery. */
@@ -297,7 +339,7 @@ static bool take_message(struct piece *piece, const struct frame *frame)
         return false;
     if (!(server_message_flags[frame->type] & (MESSAGE_ASYNCHRONOUS | MESSAGE_WHOLE)))
         server->ready = false;
-    return begin_body(piece, frame, swallowed || repeated);
+    return begin_body(piece, frame, swallowed || repeated || holds_parameters(piece, frame));
 }
 
 /* Lets the rest of a body pass, as far as it has come. Returns false if the session is over. */
@@ -354,8 +396,13 @@ static bool take_next(struct piece *piece)
     bool whole = (flags & MESSAGE_WHOLE) || watches_tag(piece->session, &frame) ||
                  watches_columns(piece->session, &frame) ||
                  reads_error_of_set(piece->session, &frame) ||
+                 (frame.size <= LOOP_HEADROOM &&
+                  tells_columns(answers_next(&piece->server->answers), frame.type)) ||
                  (frame.type == 'E' && repeat_reads_error(piece->session, (size_t) frame.size));
-    if (!whole || available >= frame.size)
+    uint64_t wanted = awaits_columns(piece->session, &frame) ? frame.size + FRAME_HEADER_SIZE
+                      : whole                                ? frame.size
+                                                             : FRAME_HEADER_SIZE;
+    if (available >= wanted)
         return take_message(piece, &frame);
     if (frame.size > LOOP_HEADROOM)
         return distrust(piece, "broken ParameterStatus packet");

@@ -15,6 +15,7 @@
 #define SQLSTATE_DUPLICATE_STATEMENT "42P05"
 #define SQLSTATE_OUT_OF_MEMORY       "53200"
 #define SQLSTATE_TOO_LARGE           "54000"
+#define SQLSTATE_STALE               "0A000"
 
 /* A name that no statement has, unless somebody takes pains. */
 static const char no_statement[] = "pgweir: none";
@@ -101,14 +102,15 @@ struct client_statement *prepared_change_name(const struct prepared_message *mes
 
 /* ---- errors ---- */
 
-enum message_fate prepared_fail(const struct prepared_message *message, const char *sqlstate,
-                                const char *text)
+/* `routine` may be NULL. */
+static enum message_fate fail_as(const struct prepared_message *message, const char *sqlstate,
+                                 const char *text, const char *routine)
 {
     struct buffer error = {0}, bind = {0};
     enum message_fate fate = prepared_link(message);
     if (fate != FATE_FORWARD)
         return fate;
-    error_response_write(&error, "ERROR", sqlstate, text);
+    error_response_write_of(&error, "ERROR", sqlstate, text, routine);
     session_begin_query(message->session);
     prepared_expect(message, 'B', ANSWER_REPLACED, (struct statement_note){.error = error});
     size_t mark = message_begin(&bind, 'B');
@@ -122,6 +124,12 @@ enum message_fate prepared_fail(const struct prepared_message *message, const ch
     bool sent = stream_insert(message->stream, bind.data, bind.size);
     buffer_release(&bind);
     return sent ? FATE_DROP : prepared_lost(message->session);
+}
+
+enum message_fate prepared_fail(const struct prepared_message *message, const char *sqlstate,
+                                const char *text)
+{
+    return fail_as(message, sqlstate, text, NULL);
 }
 
 /* PgBouncer logs it and ends the session; PostgreSQL answers with an error, that the name `what`. */
@@ -170,9 +178,6 @@ const char *prepared_exceeds(const struct prepared_message *message, uint64_t si
 static enum message_fate save_parse(const struct prepared_message *message,
                                     struct statement_note note)
 {
-    struct server_statements *statements = prepared_statements(message);
-    statements->saved = note.named;
-    statements->saved_segment = statements->segment;
     prepared_expect(message, 'P', ANSWER_OWN, note);
     if (!stream_leave_out(message->stream, (size_t) message->frame->size))
         return prepared_lost(message->session);
@@ -189,7 +194,8 @@ static enum message_fate send_parse(const struct prepared_message *message,
         !stream_leave_out(message->stream, FRAME_HEADER_SIZE + message->names.rest))
         return prepared_lost(message->session);
     message->stream->position += message->rest_size;
-    return prepared_evict(message, entry) ? FATE_TAKEN : prepared_lost(message->session);
+    sent = prepared_learn_columns(message, entry->statement) && prepared_evict(message, entry);
+    return sent ? FATE_TAKEN : prepared_lost(message->session);
 }
 
 enum message_fate prepared_take_parse(const struct prepared_message *message)
@@ -239,6 +245,56 @@ static enum message_fate take_parse(const struct prepared_message *message)
                             : prepared_take_parse(message);
 }
 
+/* Whether a Describe follows the Bind at once. What has not come yet might be one. */
+static bool is_described(const struct prepared_message *message)
+{
+    size_t available = (size_t) (message->stream->end - message->stream->position);
+    return message->frame->size >= available ||
+           message->stream->position[message->frame->size] == 'D';
+}
+
+/* The client remembers the columns of the result. Others than those it would misread. */
+static bool relies_on_columns(const struct prepared_message *message)
+{
+    const struct client_statements *statements = &message->session->statements;
+    return message->frame->type == 'B' && !is_described(message) &&
+           !client_statements_is_new(statements, message->names.statement,
+                                     message->names.statement_size);
+}
+
+static bool is_verified(const struct prepared_message *message, struct statement *statement)
+{
+    struct server_statements *statements = prepared_statements(message);
+    const struct server_statement *entry = server_statements_get(statements, statement);
+    return entry->verified && server_statements_need(statements, entry) == STATEMENT_IS_THERE;
+}
+
+/* The table may have been another one when the statement was prepared on this server. */
+static enum message_fate verify(const struct prepared_message *message,
+                                struct statement *statement)
+{
+    static const uint8_t flush[] = {'H', 0, 0, 0, 4};
+    session_begin_query(message->session);
+    if (!prepared_ensure(message, statement) || !prepared_insert_describe(message, statement) ||
+        !stream_insert(message->stream, flush, sizeof(flush)))
+        return prepared_lost(message->session);
+    return prepared_wait(message);
+}
+
+/* The answer to the client's Describe is of use for those who do not ask. */
+static void expect_use(const struct prepared_message *message, struct statement *statement)
+{
+    message->session->client->pool->stats.binds += message->frame->type == 'B';
+    if (message->frame->type == 'B' || (is_verified(message, statement) && !statement->outdated)) {
+        answers_expect(&prepared_server(message)->answers, message->frame->type);
+        return;
+    }
+    prepared_expect(message, 'D', 0,
+                    (struct statement_note){.name = prepared_change_name(message, statement),
+                                            .named = statement_share(statement),
+                                            .described = statement_share(statement)});
+}
+
 enum message_fate prepared_take_use(const struct prepared_message *message)
 {
     struct session *session = message->session;
@@ -251,15 +307,20 @@ enum message_fate prepared_take_use(const struct prepared_message *message)
         return prepared_wait(message);
     if (state == CLIENT_NAME_FREE)
         return refuse_unknown(message);
+    if (statement->outdated && relies_on_columns(message))
+        return fail_as(message, SQLSTATE_STALE, "cached plan must not change result type",
+                       "RevalidateCachedQuery");
     enum message_fate fate = prepared_link(message);
     if (fate != FATE_FORWARD)
         return fate;
+    bool relies = relies_on_columns(message);
+    if (relies && !is_verified(message, statement))
+        return verify(message, statement);
+    prepared_statements(message)->relies_on_columns |= relies;
     session_begin_query(session);
     if (!prepared_ensure(message, statement))
         return prepared_lost(session);
-    answers_expect(&prepared_server(message)->answers, frame->type);
-    if (frame->type == 'B')
-        session->client->pool->stats.binds++;
+    expect_use(message, statement);
     return prepared_insert_use(message, statement) ? pass_rest(message) : prepared_lost(session);
 }
 

@@ -99,6 +99,23 @@ bool prepared_evict(const struct prepared_message *message, struct server_statem
     return true;
 }
 
+bool prepared_insert_describe(const struct prepared_message *message,
+                              struct statement *statement)
+{
+    struct head head;
+    head_begin(&head, 'D');
+    head_add(&head, "S", 1);
+    head_add(&head, statement->name, statement->name_size);
+    prepared_expect(message, 'D', ANSWER_SWALLOWED,
+                    (struct statement_note){.described = statement_share(statement)});
+    return head_insert(&head, 0, message->stream);
+}
+
+bool prepared_learn_columns(const struct prepared_message *message, struct statement *statement)
+{
+    return statement->columns != 0 || prepared_insert_describe(message, statement);
+}
+
 bool prepared_ensure(const struct prepared_message *message, struct statement *statement)
 {
     struct server_statements *statements = prepared_statements(message);
@@ -114,5 +131,5 @@ bool prepared_ensure(const struct prepared_message *message, struct statement *s
                     (struct statement_note){.on_server = entry, .present = true});
     return prepared_insert_parse_head(message, statement) &&
            stream_insert(message->stream, statement->body, statement->size) &&
-           prepared_evict(message, entry);
+           prepared_learn_columns(message, statement) && prepared_evict(message, entry);
 }

@@ -213,7 +213,8 @@ bool answers_are_one_pipeline(const struct answers *answers)
     if (answers->count < 2 || entry_at(answers, last) != 'S')
         return false;
     for (uint32_t i = 0; i < last; i++)
-        if (entry_at(answers, i) > ANSWER_TYPE || !is_extended(type_at(answers, i)))
+        if (!is_extended(type_at(answers, i)) ||
+            (entry_at(answers, i) & ~ANSWER_TYPE & ~(unsigned) ANSWER_NOTED) != 0)
             return false;
     return answers_tracks(answers) && !answers->in_doubt;
 }

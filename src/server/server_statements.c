@@ -32,6 +32,8 @@ static void release_note(struct statement_note *note)
 {
     if (note->named != NULL)
         statement_give_back(note->named);
+    if (note->described != NULL)
+        statement_give_back(note->described);
     buffer_release(&note->error);
 }
 
@@ -146,6 +148,37 @@ struct statement_note *server_statements_first_note(struct server_statements *st
     return &statements->notes[statements->notes_head];
 }
 
+/* The statement with the same body that has these columns now. The caller owns one reference. */
+static struct statement *take_current(const struct statement *outdated, uint32_t fingerprint)
+{
+    struct statement *statement = statement_take(outdated->body, outdated->size);
+    while (statement->columns != 0 && statement->columns != fingerprint) {
+        statement_set_outdated(statement);
+        statement_give_back(statement);
+        statement = statement_take(outdated->body, outdated->size);
+    }
+    statement->columns = fingerprint;
+    return statement;
+}
+
+void server_statements_take_columns(struct server_statements *statements, uint32_t fingerprint)
+{
+    struct statement_note *note = server_statements_first_note(statements);
+    struct statement *statement = note->described;
+    struct server_statement *entry;
+    HASH_FIND_PTR(statements->by_statement, &statement, entry);
+    if (statement->columns == 0)
+        statement->columns = fingerprint;
+    if (statement->columns != fingerprint)
+        statement_set_outdated(statement);
+    else if (entry != NULL)
+        entry->verified = true;
+    if (note->named == NULL || !statement->outdated)
+        return;
+    statement_give_back(note->named);
+    note->named = take_current(statement, fingerprint);
+}
+
 /* All operations are answered: what is there is what will be there. */
 static void come_to_rest(struct server_statements *statements, struct server_statement *entry)
 {
@@ -160,7 +193,7 @@ void server_statements_settle(struct server_statements *statements, bool done)
     struct server_statement *entry = note->on_server;
     if (entry != NULL && done) {
         entry->present = note->present;
-        entry->doubtful = false;
+        entry->doubtful = entry->verified = false;
     }
     release_note(note);
     statements->notes_head = (statements->notes_head + 1) & (statements->notes_capacity - 1);
@@ -181,7 +214,7 @@ void server_statements_clear(struct server_statements *statements)
         return;
     HASH_ITER(hh, statements->by_statement, entry, next) {
         entry->present = false;
-        entry->doubtful = false;
+        entry->doubtful = entry->verified = false;
         if (entry->pending == 0)
             come_to_rest(statements, entry);
     }

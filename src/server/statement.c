@@ -65,9 +65,17 @@ void statement_give_back(struct statement *statement)
 {
     if (--statement->references > 0)
         return;
-    HASH_DEL(statements, statement);
+    if (!statement->outdated)
+        HASH_DEL(statements, statement);
     memory -= memory_of(statement);
     free(statement);
+}
+
+void statement_set_outdated(struct statement *statement)
+{
+    if (!statement->outdated)
+        HASH_DEL(statements, statement);
+    statement->outdated = true;
 }
 
 size_t statement_memory(void)

@@ -47,6 +47,12 @@ void error_response_write(struct buffer *out, const char *severity, const char *
     write_response(out, 'E', severity, sqlstate, message, 0, NULL);
 }
 
+void error_response_write_of(struct buffer *out, const char *severity, const char *sqlstate,
+                             const char *message, const char *routine)
+{
+    write_response(out, 'E', severity, sqlstate, message, 'R', routine);
+}
+
 void notice_response_write(struct buffer *out, const char *sqlstate, const char *message,
                            const char *detail)
 {
