@@ -28,6 +28,7 @@
 #include "net/loop.h"
 #include "pool/stats.h"
 #include "server/server.h"
+#include "server/statement.h"
 #include "wire/error_response.h"
 #include "wire/parameters.h"
 #include "wire/proven_values.h"
@@ -155,6 +156,7 @@ struct pool {
     struct parameters opening_values;  /* of the client that it was written for */
     bool last_attempt_failed;          /* for a reason that clients are told at once */
     struct proven_values proven_values; /* owns; what its servers have taken */
+    struct statement_table *statements; /* owns; what its clients have prepared */
     bool attempt_wanted;               /* a client was refused: find out if the server is back */
     unsigned logins_at_once;           /* so many may be under way while others are connected */
     struct failure login_failure;      /* why; for waiters that failed and for the fast refusal */

@@ -35,6 +35,7 @@ struct client_statements {
 
 enum client_name_state {
     CLIENT_NAME_FREE,
+    CLIENT_NAME_NEW, /* used, but the Parse has not been answered: the client knows nothing of it */
     CLIENT_NAME_USED,
     CLIENT_NAME_UNCERTAIN /* an answer that has not come decides */
 };
@@ -47,10 +48,6 @@ enum client_name_state {
 enum client_name_state client_statements_find(const struct client_statements *statements,
                                               const char *name, size_t size, uint32_t segment,
                                               struct statement **ret_statement);
-
-/* A Parse of the name, which is in use, has not been answered: the client knows nothing of it yet. */
-bool client_statements_is_new(const struct client_statements *statements, const char *name,
-                              size_t size);
 
 /* A change of a name is on its way: `expected` (borrowed) or, if NULL, the end of it. */
 struct client_statement *client_statements_change(struct client_statements *statements,

@@ -112,8 +112,9 @@ bool prepared_insert_describe(const struct prepared_message *message,
 bool prepared_learn_columns(const struct prepared_message *message,
                             struct statement *statement) MUST_CHECK;
 
-/* Makes sure that the server has the statement when it reads what follows. */
-bool prepared_ensure(const struct prepared_message *message, struct statement *statement) MUST_CHECK;
+/* Makes sure that the server has the statement of the entry when it reads what follows. */
+bool prepared_ensure(const struct prepared_message *message,
+                     struct server_statement *entry) MUST_CHECK;
 
 /* Keeps the server at max_prepared_statements; `entry` stays in any case. */
 bool prepared_evict(const struct prepared_message *message,

@@ -96,6 +96,7 @@ static void free_pool(struct deferred *deferred)
     buffer_release(&pool->welcome);
     buffer_release(&pool->opening);
     proven_values_release(&pool->proven_values);
+    statement_table_destroy(pool->statements);
     host_list_release(&pool->hosts);
     forget_credentials(pool);
     free(pool);
@@ -197,6 +198,7 @@ static struct pool *create_pool(struct pools *pools, struct database *database,
     pool->user = user;
     pool->key = *key;
     rebind_hosts(pool);
+    pool->statements = statement_table_create();
     parameters_init(&pool->welcome_values, &pools->tracked);
     parameters_init(&pool->opening_values, &pools->tracked);
     pool->idle.passed = on_pool_idle;

@@ -70,14 +70,9 @@ enum client_name_state client_statements_find(const struct client_statements *st
     if (entry->pending > 0 && entry->segment != segment)
         return CLIENT_NAME_UNCERTAIN;
     *ret_statement = entry->expected;
-    return entry->expected != NULL ? CLIENT_NAME_USED : CLIENT_NAME_FREE;
-}
-
-bool client_statements_is_new(const struct client_statements *statements, const char *name,
-                              size_t size)
-{
-    const struct client_statement *entry = find(statements, name, size);
-    return entry != NULL && entry->pending > 0;
+    if (entry->expected == NULL)
+        return CLIENT_NAME_FREE;
+    return entry->pending > 0 ? CLIENT_NAME_NEW : CLIENT_NAME_USED;
 }
 
 struct client_statement *client_statements_change(struct client_statements *statements,

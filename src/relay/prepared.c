@@ -204,7 +204,8 @@ enum message_fate prepared_take_parse(const struct prepared_message *message)
     enum message_fate fate = prepared_link(message);
     if (fate != FATE_FORWARD)
         return fate;
-    struct statement *statement = statement_take(message->rest, (uint32_t) message->rest_size);
+    struct statement *statement = statement_take(session->client->pool->statements, message->rest,
+                                                 (uint32_t) message->rest_size);
     struct server_statements *statements = prepared_statements(message);
     struct server_statement *entry = server_statements_get(statements, statement);
     enum statement_need need = server_statements_need(statements, entry);
@@ -236,10 +237,10 @@ static enum message_fate take_parse(const struct prepared_message *message)
         return FATE_HOLD;
     if (!extended_is_statement(message->rest, (size_t) message->rest_size))
         return refuse_message(session, "broken Parse packet");
-    if (state == CLIENT_NAME_USED)
-        return refuse_duplicate(message);
     if (state == CLIENT_NAME_UNCERTAIN)
         return prepared_wait(message);
+    if (state != CLIENT_NAME_FREE)
+        return refuse_duplicate(message);
     const char *exceeded = prepared_exceeds(message, size);
     return exceeded != NULL ? prepared_fail(message, SQLSTATE_OUT_OF_MEMORY, exceeded)
                             : prepared_take_parse(message);
@@ -254,38 +255,37 @@ static bool is_described(const struct prepared_message *message)
 }
 
 /* The client remembers the columns of the result. Others than those it would misread. */
-static bool relies_on_columns(const struct prepared_message *message)
+static bool relies_on_columns(const struct prepared_message *message, enum client_name_state state)
 {
-    const struct client_statements *statements = &message->session->statements;
-    return message->frame->type == 'B' && !is_described(message) &&
-           !client_statements_is_new(statements, message->names.statement,
-                                     message->names.statement_size);
+    return message->frame->type == 'B' && state != CLIENT_NAME_NEW && !is_described(message);
 }
 
-static bool is_verified(const struct prepared_message *message, struct statement *statement)
+static bool is_verified(const struct prepared_message *message,
+                        const struct server_statement *entry)
 {
-    struct server_statements *statements = prepared_statements(message);
-    const struct server_statement *entry = server_statements_get(statements, statement);
-    return entry->verified && server_statements_need(statements, entry) == STATEMENT_IS_THERE;
+    return entry->verified &&
+           server_statements_need(prepared_statements(message), entry) == STATEMENT_IS_THERE;
 }
 
 /* The table may have been another one when the statement was prepared on this server. */
 static enum message_fate verify(const struct prepared_message *message,
-                                struct statement *statement)
+                                struct server_statement *entry)
 {
     static const uint8_t flush[] = {'H', 0, 0, 0, 4};
     session_begin_query(message->session);
-    if (!prepared_ensure(message, statement) || !prepared_insert_describe(message, statement) ||
+    if (!prepared_ensure(message, entry) ||
+        !prepared_insert_describe(message, entry->statement) ||
         !stream_insert(message->stream, flush, sizeof(flush)))
         return prepared_lost(message->session);
     return prepared_wait(message);
 }
 
 /* The answer to the client's Describe is of use for those who do not ask. */
-static void expect_use(const struct prepared_message *message, struct statement *statement)
+static void expect_use(const struct prepared_message *message, const struct server_statement *entry)
 {
+    struct statement *statement = entry->statement;
     message->session->client->pool->stats.binds += message->frame->type == 'B';
-    if (message->frame->type == 'B' || (is_verified(message, statement) && !statement->outdated)) {
+    if (message->frame->type == 'B' || (is_verified(message, entry) && !statement->outdated)) {
         answers_expect(&prepared_server(message)->answers, message->frame->type);
         return;
     }
@@ -307,20 +307,22 @@ enum message_fate prepared_take_use(const struct prepared_message *message)
         return prepared_wait(message);
     if (state == CLIENT_NAME_FREE)
         return refuse_unknown(message);
-    if (statement->outdated && relies_on_columns(message))
+    bool relies = relies_on_columns(message, state);
+    if (relies && statement->outdated)
         return fail_as(message, SQLSTATE_STALE, "cached plan must not change result type",
                        "RevalidateCachedQuery");
     enum message_fate fate = prepared_link(message);
     if (fate != FATE_FORWARD)
         return fate;
-    bool relies = relies_on_columns(message);
-    if (relies && !is_verified(message, statement))
-        return verify(message, statement);
-    prepared_statements(message)->relies_on_columns |= relies;
+    struct server_statements *statements = prepared_statements(message);
+    struct server_statement *entry = server_statements_get(statements, statement);
+    if (relies && !is_verified(message, entry))
+        return verify(message, entry);
+    statements->relies_on_columns |= relies;
     session_begin_query(session);
-    if (!prepared_ensure(message, statement))
+    if (!prepared_ensure(message, entry))
         return prepared_lost(session);
-    expect_use(message, statement);
+    expect_use(message, entry);
     return prepared_insert_use(message, statement) ? pass_rest(message) : prepared_lost(session);
 }
 

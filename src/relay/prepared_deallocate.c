@@ -97,7 +97,8 @@ static enum message_fate send_deallocate(const struct prepared_message *message,
     message_add_text(&parse, "\"");
     message_add_int16(&parse, 0);
     message_end(&parse, mark);
-    bool sent = prepared_ensure(message, statement) &&
+    struct server_statement *entry = server_statements_get(prepared_statements(message), statement);
+    bool sent = prepared_ensure(message, entry) &&
                 stream_insert(message->stream, parse.data, parse.size) &&
                 stream_leave_out(message->stream, (size_t) message->frame->size);
     buffer_release(&parse);
@@ -126,7 +127,7 @@ enum message_fate prepared_take_parse_of_deallocate(struct prepared_message *mes
     enum client_name_state state = prepared_find_name(message, &statement);
     if (state == CLIENT_NAME_UNCERTAIN)
         fate = prepared_wait(message);
-    else if (state == CLIENT_NAME_USED)
+    else if (state != CLIENT_NAME_FREE)
         fate = send_deallocate(message, statement);
     message->names = names;
     return fate;

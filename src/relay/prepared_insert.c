@@ -116,10 +116,10 @@ bool prepared_learn_columns(const struct prepared_message *message, struct state
     return statement->columns != 0 || prepared_insert_describe(message, statement);
 }
 
-bool prepared_ensure(const struct prepared_message *message, struct statement *statement)
+bool prepared_ensure(const struct prepared_message *message, struct server_statement *entry)
 {
     struct server_statements *statements = prepared_statements(message);
-    struct server_statement *entry = server_statements_get(statements, statement);
+    struct statement *statement = entry->statement;
     enum statement_need need = server_statements_need(statements, entry);
     if (need == STATEMENT_IS_THERE) {
         server_statements_touch(statements, entry);

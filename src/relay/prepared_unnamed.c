@@ -51,7 +51,8 @@ static enum message_fate take_unnamed_text(const struct prepared_message *messag
         return FATE_HOLD;
     if (!extended_is_statement(message->rest, (size_t) message->rest_size) ||
         prepared_exceeds(message, size) != NULL ||
-        !statement_is_frequent(message->rest, (uint32_t) message->rest_size))
+        !statement_is_frequent(message->session->client->pool->statements, message->rest,
+                               (uint32_t) message->rest_size))
         return forward_unnamed_parse(message);
     if (message->session->client->server != NULL)
         prepared_number_unnamed(message->session);
@@ -99,6 +100,6 @@ enum message_fate prepared_take_unnamed(struct prepared_message *message)
     if (state == CLIENT_NAME_UNCERTAIN)
         return prepared_wait(message);
     if (message->frame->type == 'C')
-        return state == CLIENT_NAME_USED ? prepared_take_close(message) : FATE_FORWARD;
-    return state == CLIENT_NAME_USED ? prepared_take_use(message) : use_unnamed(message);
+        return state != CLIENT_NAME_FREE ? prepared_take_close(message) : FATE_FORWARD;
+    return state != CLIENT_NAME_FREE ? prepared_take_use(message) : use_unnamed(message);
 }

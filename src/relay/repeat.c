@@ -193,7 +193,7 @@ static void write_replacement(struct server *server, struct server_statement *en
 static void expect_describe(struct session *session, const struct statement *outdated)
 {
     struct server *server = session->client->server;
-    struct statement *current = statement_take(outdated->body, outdated->size);
+    struct statement *current = statement_take(outdated->table, outdated->body, outdated->size);
     client_statements_replace(&session->statements, outdated, current);
     answers_expect_special(&server->answers, 'D', ANSWER_NOTED);
     server_statements_note(server->statements, (struct statement_note){.described = current});

@@ -151,11 +151,11 @@ struct statement_note *server_statements_first_note(struct server_statements *st
 /* The statement with the same body that has these columns now. The caller owns one reference. */
 static struct statement *take_current(const struct statement *outdated, uint32_t fingerprint)
 {
-    struct statement *statement = statement_take(outdated->body, outdated->size);
+    struct statement *statement = statement_take(outdated->table, outdated->body, outdated->size);
     while (statement->columns != 0 && statement->columns != fingerprint) {
         statement_set_outdated(statement);
         statement_give_back(statement);
-        statement = statement_take(outdated->body, outdated->size);
+        statement = statement_take(outdated->table, outdated->body, outdated->size);
     }
     statement->columns = fingerprint;
     return statement;

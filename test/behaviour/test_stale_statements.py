@@ -304,3 +304,21 @@ def test_a_describe_of_a_statement_that_vanished(clients):
         client.send_raw(wire.describe("S", "s") + wire.sync())
         assert client.result().check().types == "tTZ"
         assert run(client).check().rows == [["1"]]
+
+
+def test_the_same_text_means_another_table_in_another_pool(start_pooler, pg):
+    """Who remembers the columns of one is not disturbed by those of the other."""
+    pg.sql("CREATE SCHEMA IF NOT EXISTS elsewhere")
+    pg.sql("DROP TABLE IF EXISTS stale, elsewhere.stale")
+    pg.sql("CREATE TABLE stale AS SELECT 1 AS a")
+    pg.sql("CREATE TABLE elsewhere.stale AS SELECT 2 AS a, 3 AS b")
+    pg.sql("GRANT ALL ON SCHEMA elsewhere TO public; GRANT ALL ON stale, elsewhere.stale TO public")
+    pooler = start_pooler(
+        pool_mode="transaction",
+        databases={"p0": "dbname=p0", "p1": "dbname=p0 connect_query='SET search_path=elsewhere'"})
+    here, there = pooler.client(), pooler.client(database="p1")
+    prepare(here)
+    prepare(there)
+    for _ in range(3):
+        assert run(here, describe=False).check().rows == [["1"]]
+        assert run(there, describe=False).check().rows == [["2", "3"]]

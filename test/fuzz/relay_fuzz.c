@@ -387,6 +387,7 @@ static void set_up(uint8_t choices, size_t piece)
     world.loop.write_memory = write_memory;
     world.client.connection.loop = world.server.connection.loop = &world.loop;
     world.client.pool = world.server.pool = &world.pool;
+    world.pool.statements = statement_table_create();
     world.client.database = world.pool.database = &world.database;
     world.client.user = world.pool.user = &world.user;
     world.pool.limits.mode = choices & 1 ? POOL_TRANSACTION : POOL_SESSION;
@@ -487,6 +488,7 @@ static void run(const uint8_t *data, size_t size, size_t piece, struct outcome *
     buffer_release(&world.server.held);
     buffer_release(&world.gathered);
     proven_values_release(&world.pool.proven_values);
+    statement_table_destroy(world.pool.statements);
     server_statements_destroy(world.server.statements);
     HOLDS(statement_memory() == 0);
     answers_release(&world.server.answers);

@@ -20,6 +20,7 @@
 
 struct stage {
     struct client_statements client;
+    struct statement_table *table;
     struct statement *one, *two;
 };
 
@@ -27,8 +28,9 @@ static int set_up(void **state)
 {
     static struct stage stage;
     memset(&stage, 0, sizeof(stage));
-    stage.one = statement_take((const uint8_t *) "SELECT 1\0\0\0", 11);
-    stage.two = statement_take((const uint8_t *) "SELECT 22\0\0\0", 12);
+    stage.table = statement_table_create();
+    stage.one = statement_take(stage.table, (const uint8_t *) "SELECT 1\0\0\0", 11);
+    stage.two = statement_take(stage.table, (const uint8_t *) "SELECT 22\0\0\0", 12);
     *state = &stage;
     return 0;
 }
@@ -44,6 +46,7 @@ static int tear_down(void **state)
     statement_give_back(stage->one);
     statement_give_back(stage->two);
     assert_int_equal(statement_memory(), 0);
+    statement_table_destroy(stage->table);
     return 0;
 }
 
@@ -64,18 +67,25 @@ static enum client_name_state find(struct stage *stage, const char *name, uint32
     struct statement *statement = stage->one;
     enum client_name_state found =
         client_statements_find(&stage->client, name, strlen(name), segment, &statement);
-    if (found != CLIENT_NAME_USED)
+    if (found == CLIENT_NAME_FREE || found == CLIENT_NAME_UNCERTAIN)
         assert_null(statement);
     return found;
+}
+
+static bool is_answered(const struct stage *stage, const char *name)
+{
+    const struct client_statement *entry;
+    HASH_FIND(hh, stage->client.by_name, name, strlen(name), entry);
+    return entry != NULL && entry->pending == 0;
 }
 
 static void assert_stands_for(struct stage *stage, const char *name, uint32_t segment,
                               const struct statement *expected)
 {
     struct statement *statement;
-    assert_int_equal(client_statements_find(&stage->client, name, strlen(name), segment,
-                                            &statement),
-                     CLIENT_NAME_USED);
+    enum client_name_state found =
+        client_statements_find(&stage->client, name, strlen(name), segment, &statement);
+    assert_int_equal(found, is_answered(stage, name) ? CLIENT_NAME_USED : CLIENT_NAME_NEW);
     assert_ptr_equal(statement, expected);
 }
 

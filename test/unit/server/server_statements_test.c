@@ -23,6 +23,7 @@
 /* A server, and statements that somebody else holds too. */
 struct stage {
     struct server_statements *server;
+    struct statement_table *table;
     struct statement *statements[STATEMENTS];
 };
 
@@ -30,9 +31,10 @@ static int set_up(void **state)
 {
     static struct stage stage;
     stage.server = server_statements_create();
+    stage.table = statement_table_create();
     for (int i = 0; i < STATEMENTS; i++) {
         uint8_t body[] = {'A' + (uint8_t) i, 0, 0, 0};
-        stage.statements[i] = statement_take(body, sizeof(body));
+        stage.statements[i] = statement_take(stage.table, body, sizeof(body));
     }
     *state = &stage;
     return 0;
@@ -47,6 +49,7 @@ static int tear_down(void **state)
         statement_give_back(stage->statements[i]);
     }
     assert_int_equal(statement_memory(), 0);
+    statement_table_destroy(stage->table);
     return 0;
 }
 

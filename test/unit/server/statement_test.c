@@ -20,7 +20,10 @@
 
 static struct statement *take(const char *body, size_t size)
 {
-    return statement_take((const uint8_t *) body, (uint32_t) size);
+    static struct statement_table *table;
+    if (table == NULL)
+        table = statement_table_create();
+    return statement_take(table, (const uint8_t *) body, (uint32_t) size);
 }
 
 #define TAKE(literal) take((literal), sizeof(literal) - 1)
@@ -99,6 +102,34 @@ static void test_a_number_is_never_used_again(void **state UNUSED)
     statement_give_back(statement);
 }
 
+/* The same text in another pool is about another table. */
+static void test_each_table_has_its_own(void **state UNUSED)
+{
+    static const uint8_t body[] = "SELECT 1\0\0";
+    struct statement_table *table = statement_table_create();
+    struct statement *here = statement_take(table, body, sizeof(body));
+    struct statement *elsewhere = TAKE("SELECT 1\0\0\0");
+    assert_ptr_not_equal(here, elsewhere);
+    assert_int_equal(number_of(elsewhere), number_of(here) + 1);
+    statement_table_destroy(table); /* a server may have it still */
+    statement_give_back(here);
+    statement_give_back(elsewhere);
+    assert_int_equal(statement_memory(), 0);
+}
+
+static void test_an_outdated_one_is_not_found_again(void **state UNUSED)
+{
+    struct statement *old = TAKE("SELECT 1\0\0\0");
+    statement_set_outdated(old);
+    statement_set_outdated(old);
+    struct statement *new = TAKE("SELECT 1\0\0\0");
+    assert_ptr_not_equal(old, new);
+    assert_int_equal(number_of(new), number_of(old) + 1);
+    statement_give_back(old);
+    statement_give_back(new);
+    assert_int_equal(statement_memory(), 0);
+}
+
 /* Many, given back in another order than they were taken. */
 static void test_memory_comes_back(void **state UNUSED)
 {
@@ -127,6 +158,8 @@ int main(void)
         cmocka_unit_test(test_names_count_from_one), /* the first, as its name says */
         cmocka_unit_test(test_same_bytes_are_one_statement),
         cmocka_unit_test(test_types_are_part_of_it),
+        cmocka_unit_test(test_each_table_has_its_own),
+        cmocka_unit_test(test_an_outdated_one_is_not_found_again),
         cmocka_unit_test(test_nearly_the_same),
         cmocka_unit_test(test_a_number_is_never_used_again),
         cmocka_unit_test(test_memory_comes_back),
