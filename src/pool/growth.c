@@ -212,8 +212,9 @@ static bool wants_server(struct pool *pool)
                   below_minimum(pool);
     if (!needed || !may_log_in(pool))
         return false;
-    /* A login for one client alone has nothing to do with those that failed. */
-    return (pool_dedicated_is_next(pool) || retry_is_due(pool)) && size_allows(pool);
+    /* A login for one client alone has nothing to do with those that failed, but for its role. */
+    return ((pool_dedicated_is_next(pool) && !pool_wants_role(pool)) || retry_is_due(pool)) &&
+           size_allows(pool);
 }
 
 void pool_grow(struct pool *pool)

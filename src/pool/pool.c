@@ -486,9 +486,24 @@ static void hand_over(struct pool *pool, struct server *server)
     pool_tend(pool);
 }
 
+/* A promised server died before it was linked: its client waits again, as the first of all. */
+static void take_back_promise(struct pool *pool, struct server *server)
+{
+    struct waiter *waiter = server->promised_to;
+    if (waiter == NULL)
+        return;
+    loop_cancel(loop_of(pool), &waiter->task);
+    server->promised_to = NULL;
+    waiter->server = NULL;
+    waiter->queued = true;
+    DL_PREPEND(pool->waiters, waiter);
+    count_waiter(pool, waiter, 1);
+}
+
 /* The host is well, but is not what the clients need: another one is looked for. */
 static void refuse_role(struct pool *pool, struct server *server)
 {
+    take_back_promise(pool, server);
     (void) host_list_failed(&pool->hosts, server->host, server->port, server->connect_us, clock_now_us(),
                             pool_login_retry_us(pool));
     pool->last_attempt_failed = pool->attempt_wanted = false;
@@ -498,16 +513,17 @@ static void refuse_role(struct pool *pool, struct server *server)
 static void on_logged_in(struct server *server)
 {
     struct pool *pool = server->pool;
-    if (server->replication != REPLICATION_NONE) {
-        hand_over(pool, server);
-        return;
-    }
-    if (role_is_unknown(pool, server)) {
+    bool unknown = role_is_unknown(pool, server);
+    if (unknown && server->replication != REPLICATION_PHYSICAL) {
         server_ask_role(server, settings_current()->server_connect_timeout);
         return;
     }
-    if (!role_suits(pool, server)) {
+    if (!unknown && !role_suits(pool, server)) {
         refuse_role(pool, server);
+        return;
+    }
+    if (server->replication != REPLICATION_NONE) {
+        hand_over(pool, server);
         return;
     }
     if (!pool->welcome_known)
@@ -579,32 +595,24 @@ static void note_failed_login(struct pool *pool, const struct server *server, co
         fail_waiters(pool);
 }
 
-/* A promised server died before it was linked: its client waits again, as the first of all. */
-static void take_back_promise(struct pool *pool, struct server *server)
-{
-    struct waiter *waiter = server->promised_to;
-    if (waiter == NULL)
-        return;
-    loop_cancel(loop_of(pool), &waiter->task);
-    server->promised_to = NULL;
-    waiter->server = NULL;
-    waiter->queued = true;
-    DL_PREPEND(pool->waiters, waiter);
-    count_waiter(pool, waiter, 1);
-}
-
 /* The login of a server for one client alone: nobody else is concerned. */
 static void fail_dedicated(struct pool *pool, struct server *server, const char *reason,
-                           bool refused)
+                           const struct failure *failure)
 {
     struct waiter *waiter = server->promised_to;
-    server->promised_to = NULL;
-    waiter->server = NULL;
-    waiter->dedicated_failed = true;
-    loop_post(loop_of(pool), &waiter->task);
-    if (!refused && pool->hosts.count > 1) /* the others are not to wait for a dead host */
-        host_list_failed(&pool->hosts, server->host, server->port, server->connect_us, clock_now_us(),
-                         settings_current()->server_login_retry);
+    bool held = role_may_come(pool, failure);
+    if (held || (failure->message[0] == '\0' && pool->hosts.count > 1))
+        /* The others are not to wait for a dead host. */
+        host_list_failed(&pool->hosts, server->host, server->port, server->connect_us,
+                         clock_now_us(), pool_login_retry_us(pool));
+    if (held) {
+        take_back_promise(pool, server);
+    } else {
+        server->promised_to = NULL;
+        waiter->server = NULL;
+        waiter->dedicated_failed = true;
+        loop_post(loop_of(pool), &waiter->task);
+    }
     pool_close_server(pool, server, reason);
 }
 
@@ -618,7 +626,7 @@ static void on_failed(struct server *server, const char *reason, const struct fa
     bool stillborn = server->state == SERVER_LOGIN ||
                      (server->promised_to != NULL && !server->was_linked);
     if (server->replication != REPLICATION_NONE && server->promised_to != NULL) {
-        fail_dedicated(pool, server, reason, kept.message[0] != '\0');
+        fail_dedicated(pool, server, reason, &kept);
         return;
     }
     take_back_promise(pool, server);

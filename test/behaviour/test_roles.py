@@ -140,6 +140,40 @@ def test_clients_are_held_until_the_role_is_there(start, cluster, before):
     assert pooler.log().count("the host is a primary (database p0") == 2
 
 
+def start_replication(pooler):
+    client = pooler.wire()
+    client.startup("bob", "p0", replication="true")
+    return client
+
+
+def check_replication(client, host):
+    """The login, and who serves it."""
+    client.authenticate()
+    client.welcome()
+    assert client.value("SELECT 1") == host
+
+
+@pytest.mark.parametrize("target,serves", [("read-write", PRIMARY), ("standby", STANDBY)])
+def test_replication_gets_a_host_of_the_role(start, cluster, target, serves):
+    pooler = start(cluster("standby", "primary"), target, server_login_retry="15")
+    for _ in range(3):
+        check_replication(start_replication(pooler), serves)
+
+
+@pytest.mark.parametrize("before", ["standby", "starting", "closed"])
+def test_replication_is_held_until_the_role_is_there(start, cluster, before):
+    """As every client of the entry, and without knocking all the time."""
+    nodes = cluster(before if before != "closed" else "standby", "standby")
+    pooler = start(nodes, "read-write", server_login_retry="15")
+    if before == "closed":
+        nodes[0].stop_listening()
+    client = start_replication(pooler)
+    client.expect_silence(0.5)
+    assert sum(len(node.sides) for node in nodes) < 20
+    nodes[1].role = "primary"
+    check_replication(client, PRIMARY)
+
+
 def test_the_wait_has_an_end(start, cluster):
     pooler = start(cluster("standby"), "read-write", query_wait_timeout="1")
     client = pooler.wire()
