@@ -9,7 +9,7 @@
  *
  * For each server at most one request is under way and one waits behind it: requesters who want the
  * same are served by the same one. So what they cost, however many there are, is bounded by the
- * number of servers that are linked.
+ * number of servers that are linked. Whoever guesses keys is soon not listened to (wrong_keys.h).
  *
  * SPDX-License-Identifier: ISC
  */
@@ -17,6 +17,7 @@
 #define PGWEIR_RELAY_CANCEL_H
 
 #include "client/client.h"
+#include "relay/wrong_keys.h"
 
 struct cancel;
 
@@ -24,15 +25,25 @@ struct cancel;
 struct cancels {
     struct clients *clients;   /* borrows */
     struct cancel *by_server;  /* owns; hash by the number of the server */
-    usec_t unknown_since_us;   /* of the second in which unknown keys are counted */
-    unsigned unknown_count;    /* requests with unknown keys in that second */
+    struct wrong_keys wrong_keys;
+    usec_t refused_since_us;   /* of the second in which refused requests are counted */
+    unsigned refused_count;    /* requests that were refused in that second */
 };
 
-/* A client has sent a CancelRequest. Takes over the client (as its consumer) or closes it. */
-void cancel_begin(struct cancels *cancels, struct client *requester,
-                  const uint8_t *key, size_t size);
+/*
+ * A client has sent a CancelRequest. Returns whose key that is, or closes the requester and returns
+ * NULL: it is nobody's, or there were too many such from that address, and this one is not looked up.
+ */
+struct client *cancel_find_target(struct cancels *cancels, struct client *requester,
+                                  const uint8_t *key, size_t size) MUST_CHECK;
+
+/* Cancels what `target` does. Takes over the requester (as its consumer) or closes it. */
+void cancel_begin(struct cancels *cancels, struct client *requester, struct client *target);
 
 /* Gives up the requests of a database (NULL: all). */
 void cancels_end_database(struct cancels *cancels, const struct database *database);
+
+/* Gives up all, and forgets who has guessed. */
+void cancels_close(struct cancels *cancels);
 
 #endif

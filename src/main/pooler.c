@@ -366,10 +366,12 @@ static void on_client_ready(struct client *client, const uint8_t *bytes, size_t 
 static void on_cancel_request(struct client *client, const uint8_t *key, size_t size)
 {
     struct pooler *pooler = client->clients->owner;
-    struct client *target = clients_find_key(client->clients, key, size);
-    if (target != NULL && target->console_role == CONSOLE_ADMIN)
+    struct client *target = cancel_find_target(&pooler->cancels, client, key, size);
+    if (target == NULL)
+        return;
+    if (target->console_role == CONSOLE_ADMIN)
         console_cancel(&pooler->console, target);
-    cancel_begin(&pooler->cancels, client, key, size);
+    cancel_begin(&pooler->cancels, client, target);
 }
 
 static const struct clients_ops clients_ops = {
@@ -475,7 +477,7 @@ void pooler_destroy(struct pooler *pooler)
     listeners_destroy(pooler->listeners);
     pools_cancel_drain(pooler->pools, &pooler->drain);
     clients_close(pooler->clients);
-    cancels_end_database(&pooler->cancels, NULL);
+    cancels_close(&pooler->cancels);
     pools_close(pooler->pools);
     threads_are_gone = offload_destroy(pooler->offload);
     for (size_t i = 0; i < countof(pooler->signals); i++)

@@ -26,8 +26,8 @@
 /* Requesters who wait for the end of one request; more than that are let go at once. */
 #define REQUESTERS_MAX 100
 
-/* Lines in the log about unknown keys, in one second. */
-#define UNKNOWN_LOGGED_MAX 10
+/* Lines in the log about requests that are refused for their keys, in one second. */
+#define REFUSED_LOGGED_MAX 10
 
 static const char now_idle[] = "not sending cancel request for client that is now idle";
 
@@ -466,30 +466,39 @@ static void join(struct cancel *cancel, struct client *requester)
 }
 
 /* Whoever guesses keys must not fill the log. */
-static void refuse_unknown_key(struct cancels *cancels, struct client *requester)
+static void refuse(struct cancels *cancels, struct client *requester, const char *reason)
 {
     usec_t now_us = clock_now_us();
-    if (now_us - cancels->unknown_since_us >= USEC_PER_SEC) {
-        if (cancels->unknown_count > UNKNOWN_LOGGED_MAX)
+    if (now_us - cancels->refused_since_us >= USEC_PER_SEC) {
+        if (cancels->refused_count > REFUSED_LOGGED_MAX)
             log_info(NULL, "%u more failed cancel requests",
-                     cancels->unknown_count - UNKNOWN_LOGGED_MAX);
-        cancels->unknown_since_us = now_us;
-        cancels->unknown_count = 0;
+                     cancels->refused_count - REFUSED_LOGGED_MAX);
+        cancels->refused_since_us = now_us;
+        cancels->refused_count = 0;
     }
-    cancels->unknown_count++;
-    client_close(requester,
-                 cancels->unknown_count <= UNKNOWN_LOGGED_MAX ? "failed cancel request" : NULL,
-                 NULL);
+    cancels->refused_count++;
+    client_close(requester, cancels->refused_count <= REFUSED_LOGGED_MAX ? reason : NULL, NULL);
 }
 
-void cancel_begin(struct cancels *cancels, struct client *requester,
-                  const uint8_t *key, size_t size)
+struct client *cancel_find_target(struct cancels *cancels, struct client *requester,
+                                  const uint8_t *key, size_t size)
 {
+    const struct address *address = &requester->connection.peer;
+    usec_t now_us = clock_now_us();
+    if (wrong_keys_too_many(&cancels->wrong_keys, address, now_us)) {
+        refuse(cancels, requester, "too many failed cancel requests");
+        return NULL;
+    }
     struct client *target = clients_find_key(cancels->clients, key, size);
     if (target == NULL) {
-        refuse_unknown_key(cancels, requester);
-        return;
+        wrong_keys_add(&cancels->wrong_keys, address, now_us);
+        refuse(cancels, requester, "failed cancel request");
     }
+    return target;
+}
+
+void cancel_begin(struct cancels *cancels, struct client *requester, struct client *target)
+{
     if (target->console_role != CONSOLE_NONE) {
         client_close(requester, "cancel request for console client", NULL);
         return;
@@ -518,4 +527,10 @@ void cancels_end_database(struct cancels *cancels, const struct database *databa
             finish(cancel->behind, "database removed", false);
         finish(cancel, "database removed", false);
     }
+}
+
+void cancels_close(struct cancels *cancels)
+{
+    cancels_end_database(cancels, NULL);
+    wrong_keys_release(&cancels->wrong_keys);
 }

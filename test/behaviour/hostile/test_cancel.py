@@ -1,5 +1,6 @@
 """Cancel requests that are wrong, late, too many, or stuck."""
 
+import contextlib
 import os
 import random
 import socket
@@ -60,6 +61,44 @@ def test_keys_of_other_sizes(pooler, size):
         got = requester.wait_closed()
     assert [wire.parse_fields(m.body)["C"] for m in got] in ([], ["08P01"])
     assert victim.result().rows[0][1] == "whole"
+
+
+# CA02
+
+def guess(pooler, source, *keys):
+    """Sends all keys at once, each on a connection of its own."""
+    with contextlib.ExitStack() as stack:
+        requesters = [stack.enter_context(socket.socket()) for _ in keys]
+        for requester in requesters:
+            requester.bind((source, 0))
+            requester.settimeout(10)
+            requester.connect((pooler.host, pooler.port))
+        for requester, key in zip(requesters, keys):
+            requester.sendall(request(key))
+        for requester in requesters:
+            assert requester.recv(1) == b""
+
+
+def test_who_guesses_is_soon_not_listened_to(pooler, pg):
+    """Nor is a right key of that address, for a moment; nobody else notices anything."""
+    victim = pooler.client()
+    wrong = bytes(8)
+    began = time.monotonic()
+    for _ in range(1000):
+        guess(pooler, "127.0.0.2", wrong)
+    for _ in range(int((time.monotonic() - began) * 10) + 50):
+        guess(pooler, "127.0.0.2", wrong)
+    victim.send_raw(wire.query(SLEEP))
+    sleeping(pg)
+    guess(pooler, "127.0.0.2", *[wrong] * 60, victim.key)
+    victim.expect_silence(0.05)
+    guess(pooler, "127.0.0.3", victim.key)
+    assert victim.result().errors[0]["C"] == "57014"
+    victim.send_raw(wire.query(SLEEP))
+    sleeping(pg)
+    time.sleep(0.2)
+    guess(pooler, "127.0.0.2", victim.key)
+    assert victim.result().errors[0]["C"] == "57014"
 
 
 # CA02, CA10
