@@ -295,6 +295,22 @@ static void expect_use(const struct prepared_message *message, const struct serv
                                             .described = statement_share(statement)});
 }
 
+/* In a failed transaction the server refuses everything, before it looks at the columns. */
+static bool is_refused_anyway(const struct session *session)
+{
+    const struct server *server = session->client->server;
+    return server != NULL && server->transaction_status == 'E' && server->answers.count == 0;
+}
+
+static enum message_fate refuse_outdated(const struct prepared_message *message)
+{
+    const struct server *server = prepared_server(message);
+    if (server != NULL && answers_will_come(&server->answers))
+        return prepared_wait(message); /* they tell whether the transaction has failed */
+    return fail_as(message, SQLSTATE_STALE, "cached plan must not change result type",
+                   "RevalidateCachedQuery");
+}
+
 enum message_fate prepared_take_use(const struct prepared_message *message)
 {
     struct session *session = message->session;
@@ -307,10 +323,9 @@ enum message_fate prepared_take_use(const struct prepared_message *message)
         return prepared_wait(message);
     if (state == CLIENT_NAME_FREE)
         return refuse_unknown(message);
-    bool relies = relies_on_columns(message, state);
+    bool relies = relies_on_columns(message, state) && !is_refused_anyway(session);
     if (relies && statement->outdated)
-        return fail_as(message, SQLSTATE_STALE, "cached plan must not change result type",
-                       "RevalidateCachedQuery");
+        return refuse_outdated(message);
     enum message_fate fate = prepared_link(message);
     if (fate != FATE_FORWARD)
         return fate;

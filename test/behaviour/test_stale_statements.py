@@ -322,3 +322,21 @@ def test_the_same_text_means_another_table_in_another_pool(start_pooler, pg):
     for _ in range(3):
         assert run(here, describe=False).check().rows == [["1"]]
         assert run(there, describe=False).check().rows == [["2", "3"]]
+
+
+@pytest.mark.parametrize("at_once", [False, True])
+def test_in_a_failed_transaction_that_comes_first(pg, clients, at_once):
+    """As PostgreSQL says it, which does not look at the columns then."""
+    client, _ = clients
+    column_added(pg, "b")
+    assert run(client, describe=False).errors[0]["C"] == "0A000"
+    messages = [wire.query("BEGIN"), wire.query("SELECT 1/0"),
+                wire.bind(["x"], "s") + wire.execute() + wire.sync(), wire.query("ROLLBACK")]
+    for round in [messages] if not at_once else [[b"".join(messages)]]:
+        for message in round:
+            client.send_raw(message)
+    client.result().check()
+    assert client.result().errors[0]["C"] == "22012"
+    assert client.result().errors[0]["C"] == "25P02"
+    client.result().check()
+    check_told(client)
