@@ -245,5 +245,7 @@ def test_wrong_password_pauses_all_hosts(start_pooler, fake_server):
             client.startup("bob", "p0")
             client.expect_error("refused", sqlstate="28P01")
         assert len(server.sides) + len(other.sides) == 3
+        wait_for(lambda: all(hasattr(side, "ended") for side in server.sides + other.sides),
+                 "the last one has ended")
         times = sorted(side.ended for side in server.sides + other.sides)
         assert min(b - a for a, b in zip(times, times[1:])) > 0.4
