@@ -40,7 +40,7 @@ void reply_single(struct console_session *session, const char *column, const cha
 struct view;
 void reply_view(struct console_session *session, const struct view *view);
 
-/* Answers `tag` when no server is left (DRAIN_PAUSE) or none close_needed; at once if so already. */
+/* Answers `tag` when the condition is met, at once if it is; an error if the pause ends before. */
 void session_wait_for_drain(struct console_session *session, enum drain_kind kind,
                             struct database *database, const char *tag);
 

@@ -76,6 +76,13 @@ void host_list_succeeded(struct host_list *list, const char *name, uint16_t port
 bool host_list_note_role(struct host_list *list, const char *name, uint16_t port,
                          enum host_role role);
 
+/* The role that was noted last; `unlisted` for a host that is not in the list. */
+enum host_role host_list_role(const struct host_list *list, const char *name, uint16_t port,
+                              enum host_role unlisted);
+
+/* All hosts may be tried at once. */
+void host_list_forget_failures(struct host_list *list);
+
 /* True if there is a standby that is not known to fail, or a host whose role nobody knows yet. */
 bool host_list_may_have_standby(const struct host_list *list);
 

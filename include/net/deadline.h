@@ -33,6 +33,12 @@ void deadline_set(struct loop *loop, struct deadline *deadline, usec_t duration_
 void deadline_set_since(struct loop *loop, struct deadline *deadline, usec_t duration_us,
                         usec_t since_us);
 
+/*
+ * Sets the deadline to a moment that no setting gives. All of them share one queue, in which each is
+ * put at its place; they must be few.
+ */
+void deadline_set_at(struct loop *loop, struct deadline *deadline, usec_t due_us);
+
 void deadline_clear(struct deadline *deadline);
 
 /* The duration that it was set to last, 0 if none. */

@@ -11,6 +11,9 @@
 /* Opens the connections that are needed and allowed, or sets a time to look again. */
 void pool_grow(struct pool *pool);
 
+/* A pool that awaits a switchover looks at one host, unless another of its database does. */
+void pool_probe(struct pool *pool);
+
 /* A login has succeeded or failed: sets how many may be under way at once from now on. */
 void pool_note_login(struct pool *pool, bool succeeded);
 

@@ -34,6 +34,7 @@
 #include "wire/proven_values.h"
 
 struct pools;
+struct pause;
 struct cancel;
 
 /* The pools that share a limit on server connections: those of a database entry, of a user, all. */
@@ -60,7 +61,8 @@ struct database {
     unsigned client_count;                /* from the startup packet on */
     bool automatic;                       /* made from "*" */
     bool console;                         /* the pseudo-database */
-    bool paused, disabled;
+    struct pause *pause;                  /* owns; of this database; NULL: none */
+    bool disabled;
     struct deadline idle; /* of an automatic entry that nobody uses */
     UT_hash_handle hh;    /* member of pools->databases */
 };

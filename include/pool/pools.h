@@ -1,6 +1,6 @@
 /*
- * pools.h - all databases, users and pools, and what concerns them together: look-ups, reload,
- * PAUSE and shutdown.
+ * pools.h - all databases, users and pools, and what concerns them together: look-ups, reload and
+ * shutdown.
  *
  * SPDX-License-Identifier: ISC
  */
@@ -15,25 +15,12 @@
 #include "net/loop.h"
 #include "net/resolver.h"
 #include "net/tls_setup.h"
+#include "pool/drain.h"
+#include "pool/pause.h"
 #include "pool/pool.h"
 #include "wire/parameters.h"
 
 enum shutdown_mode { SHUTDOWN_NONE, SHUTDOWN_WAIT_FOR_SERVERS, SHUTDOWN_WAIT_FOR_CLIENTS };
-
-/*
- * A console command that waits for servers to go: PAUSE, PAUSE db, WAIT_CLOSE [db]. Each has its
- * own condition and its own answer. A member of the console session, zeroed, with `task` filled in.
- */
-enum drain_kind { DRAIN_PAUSE, DRAIN_CLOSE_NEEDED };
-
-struct drain {
-    enum drain_kind kind;
-    struct database *database; /* NULL: all */
-    struct task task;          /* posted when it is over; `resumed` tells how */
-    bool waiting;
-    bool resumed; /* a RESUME ended the pause before it was complete */
-    struct drain *next, *prev;
-};
 
 struct pools {
     struct loop *loop;                 /* borrows */
@@ -49,9 +36,9 @@ struct pools {
     uint64_t last_id;     /* of clients and servers */
     struct server_budget budget; /* max_server_connections */
     unsigned demanding_count;    /* pools that use servers or wait for them */
-    bool paused;
+    struct pause *pause;         /* owns; of all; NULL: none */
     enum shutdown_mode shutdown;
-    struct drain *drains;
+    struct drain *drains;          /* of commands that wait */
     struct auth_lookup *lookups;   /* own: auth queries under way */
     struct auth_cache *auth_cache; /* owns; NULL: nothing is kept */
     struct deadline stats_deadline;
@@ -133,21 +120,6 @@ unsigned database_reserve_pool_size(const struct database *database);
 usec_t database_server_lifetime_us(const struct database *database);
 unsigned database_max_connections(const struct database *database);
 unsigned user_max_connections(const struct user *user);
-
-/* PAUSE and RESUME; a NULL database means all. The caller has checked that it makes sense. */
-void pools_pause(struct pools *pools, struct database *database);
-void pools_resume(struct pools *pools, struct database *database);
-
-/* Waits until no server is left (PAUSE) or none is close_needed (WAIT_CLOSE). */
-void pools_wait_for_drain(struct pools *pools, struct drain *drain, enum drain_kind kind,
-                          struct database *database);
-void pools_cancel_drain(struct pools *pools, struct drain *drain);
-
-/* The database is about to go: whatever waits for its servers is over. */
-void pools_end_drains(struct pools *pools, const struct database *database);
-
-/* A server has come, gone or changed: waiting drains may be complete. Called by pool.c. */
-void pools_check_drains(struct pools *pools);
 
 /* A new unique number, for clients and servers alike. */
 uint64_t pools_next_id(struct pools *pools);

@@ -29,6 +29,9 @@ bool role_suits(struct pool *pool, const struct server *server);
 /* It still may, by what it has said since. */
 bool role_still_suits(const struct pool *pool, const struct server *server);
 
+/* Where the entry does not care about roles, a switchover still ends with a primary. */
+bool role_is_wrong_after_switchover(const struct pool *pool, const struct server *server);
+
 /* server_login_retry, or less where a role is wanted. */
 usec_t pool_login_retry_us(const struct pool *pool);
 

@@ -31,6 +31,12 @@ struct dns_row {
     const char *addresses;
 };
 
+struct pause_row {
+    const struct pause *pause; /* borrows */
+    unsigned servers;          /* that were open before, and have not gone yet */
+    unsigned waiting;          /* clients */
+};
+
 #define ROWS(name)                                                                                 \
     void rows_##name(const struct view *view, const struct report *report, row_fn *visit,          \
                      void *argument)
@@ -48,5 +54,6 @@ ROWS(state);
 ROWS(version);
 ROWS(mem);
 ROWS(dns_hosts);
+ROWS(pauses);
 
 #endif

@@ -18,6 +18,7 @@
 #define SQLSTATE_CONFIG_FILE_ERROR  "F0000"
 #define SQLSTATE_SUCCESS            "00000"
 #define SQLSTATE_WARNING            "01000"
+#define SQLSTATE_QUERY_CANCELED     "57014" /* query_canceled, of time limits, too */
 #define SQLSTATE_TOO_MANY           "53300" /* too_many_connections */
 
 /* PgBouncer cuts its own texts at this length, and scripts compare whole texts. */

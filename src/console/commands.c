@@ -182,19 +182,43 @@ static bool run_shutdown(struct console_session *session, const struct command *
 
 /* ---- databases ---- */
 
+static struct pause_request request_of(const struct console_session *session)
+{
+    return (struct pause_request){.user = session->client->user_name,
+                                  .peer = session->client->connection.peer};
+}
+
+static bool pause_for_switchover(struct console_session *session, const struct command *command,
+                                 const struct pause_request *request)
+{
+    if (pools_pause_for_switchover(pools_of(session), request) == 0)
+        return fail(session, "no database has target_session_attrs=read-write or primary", "");
+    session_wait_for_drain(session, DRAIN_SWITCHOVER, NULL, command->name);
+    return false;
+}
+
 static bool run_pause(struct console_session *session, const struct command *command,
                       const struct command_words *words)
 {
     struct pools *pools = pools_of(session);
     struct database *database = NULL;
-    if (pools->paused)
+    struct pause_request request = request_of(session);
+    request.until_switchover = words->until_switchover;
+    if (words->timeout[0] != '\0' &&
+        (!text_parse_seconds(words->timeout, &request.timeout_us) || request.timeout_us == 0))
+        return fail(session, "invalid TIMEOUT", words->timeout);
+    if (request.until_switchover && request.timeout_us == 0)
+        return fail(session, "UNTIL SWITCHOVER needs a TIMEOUT", "");
+    if (pools->pause != NULL)
         return fail(session, "already suspended/paused", "");
     if (words->argument[0] != '\0') {
         database = find_database(session, command, words->argument, true);
         if (database == NULL)
             return true;
+    } else if (request.until_switchover) {
+        return pause_for_switchover(session, command, &request);
     }
-    pools_pause(pools, database);
+    pools_pause(pools, database, &request);
     session_wait_for_drain(session, DRAIN_PAUSE, database, command->name);
     return false;
 }
@@ -210,11 +234,11 @@ static bool run_resume(struct console_session *session, const struct command *co
         if (database == NULL)
             return true;
         snprintf(text, sizeof(text), "database %s is not paused", words->argument);
-        if (!database->paused)
+        if (database->pause == NULL)
             return fail(session, text, "");
     } else if (pools->shutdown != SHUTDOWN_NONE) {
         return fail(session, "pooler is shutting down", "");
-    } else if (!pools->paused) {
+    } else if (pools->pause == NULL) {
         return fail(session, "pooler is not paused/suspended", "");
     }
     pools_resume(pools, database);
@@ -273,8 +297,9 @@ static bool run_reconnect(struct console_session *session, const struct command 
 static void kill_database(struct console_session *session, struct database *database)
 {
     struct console *console = session->console;
+    struct pause_request request = request_of(session);
     /* Paused first: an automatic entry without clients must not vanish, and nobody gets a server. */
-    database->paused = true;
+    pools_pause(console->pools, database, &request);
     clients_end_database(console->clients, database, "database removed");
     cancels_end_database(console->cancels, database);
     pools_drop_database_pools(console->pools, database, "database removed");
@@ -283,7 +308,7 @@ static void kill_database(struct console_session *session, struct database *data
 static bool run_kill(struct console_session *session, const struct command *command,
                      const struct command_words *words)
 {
-    if (pools_of(session)->paused)
+    if (pools_of(session)->pause != NULL)
         return fail(session, "already suspended/paused", "");
     return for_databases(session, command, words->argument, kill_database);
 }
@@ -343,13 +368,15 @@ static bool run_kill_client(struct console_session *session, const struct comman
 
 /* ---- the table ---- */
 
+#define PAUSE_HELP "[<db>] [UNTIL SWITCHOVER] [TIMEOUT <seconds>]"
+
 static const struct command commands[] = {
     /* name         run              stats  logged help                                      verb */
     {"SHOW",        run_show,        true,  false, NULL,                                     NULL},
     {"SELECT",      run_show,        true,  false, NULL,                                     NULL},
     {"SET",         run_set,         true,  false, "key = arg",                              NULL},
     {"RELOAD",      run_reload,      false, true,  "",                                       NULL},
-    {"PAUSE",       run_pause,       false, true,  "[<db>]",                                 "pause"},
+    {"PAUSE",       run_pause,       false, true,  PAUSE_HELP,                               "pause"},
     {"RESUME",      run_resume,      false, true,  "[<db>]",                                 NULL},
     {"DISABLE",     run_disable,     false, true,  "<db>",                                   "disable"},
     {"ENABLE",      run_disable,     false, true,  "<db>",                                   "enable"},

@@ -66,10 +66,20 @@ static void on_drained_servers(struct task *task)
     struct drain *drain = container_of(task, struct drain, task);
     struct waiting_command *waiting = container_of(drain, struct waiting_command, drain);
     struct console_session *session = waiting->session;
-    if (drain->resumed)
-        reply_error(session, SQLSTATE_PROTOCOL_VIOLATION, "the pause was ended by RESUME");
-    else
+    char text[STILL_ACTIVE_SIZE + 64];
+    switch (drain->result) {
+    case DRAIN_DONE:
         reply_tag(session, waiting->tag);
+        break;
+    case DRAIN_RESUMED:
+        reply_error(session, SQLSTATE_PROTOCOL_VIOLATION, "the pause was ended by RESUME");
+        break;
+    case DRAIN_TIMED_OUT:
+        snprintf(text, sizeof(text), "the pause was ended by its TIMEOUT, still active: %s",
+                 drain->still_active);
+        reply_error(session, SQLSTATE_QUERY_CANCELED, text);
+        break;
+    }
     message_write_ready_for_query(&session->reply, 'I');
     drop_waiting(session, waiting);
     flush(session);
@@ -80,7 +90,7 @@ void console_cancel(struct console *console, struct client *client)
     struct console_session *session = session_of(client);
     struct pools *pools = console->pools;
     struct waiting_command *waiting, *next;
-    if (pools->paused && pools->shutdown == SHUTDOWN_NONE)
+    if (pools->pause != NULL && pools->shutdown == SHUTDOWN_NONE)
         pools_resume(pools, NULL); /* answers all who wait for the pause, from the run queue */
     DL_FOREACH_SAFE(session->waiting, waiting, next) {
         if (!waiting->drain.waiting)

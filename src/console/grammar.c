@@ -90,6 +90,63 @@ static bool read_assignment(struct cursor *cursor, struct command_words *words)
     return read_word(cursor, words->value, sizeof(words->value));
 }
 
+static bool read_argument(struct cursor *cursor, struct command_words *words)
+{
+    if (!skip_blanks(cursor) || (*cursor->at != '"' && !is_word_character(*cursor->at)))
+        return true;
+    return read_word(cursor, words->argument, sizeof(words->argument));
+}
+
+/* Reads the word if it comes next, as it stands here in lower case. */
+static bool read_keyword(struct cursor *cursor, const char *keyword)
+{
+    struct cursor ahead = *cursor;
+    char word[COMMAND_NAME_SIZE];
+    if (!skip_blanks(&ahead) || !is_word_character(*ahead.at) ||
+        !read_word(&ahead, word, sizeof(word)) || !text_equals_ignoring_case(word, keyword))
+        return false;
+    *cursor = ahead;
+    return true;
+}
+
+static bool read_number(struct cursor *cursor, char *ret_text, size_t size)
+{
+    size_t length = 0;
+    skip_blanks(cursor);
+    for (; (*cursor->at >= '0' && *cursor->at <= '9') || *cursor->at == '.'; cursor->at++)
+        add(cursor, ret_text, size, &length, *cursor->at);
+    ret_text[length] = '\0';
+    return length > 0;
+}
+
+/* A keyword without its operand is none: the cursor stays. Returns whether there was a clause. */
+static bool read_clauses(struct cursor *cursor, struct command_words *words)
+{
+    struct cursor ahead = *cursor;
+    bool found = false;
+    if (read_keyword(&ahead, "until") && read_keyword(&ahead, "switchover")) {
+        words->until_switchover = found = true;
+        *cursor = ahead;
+    }
+    ahead = *cursor;
+    if (read_keyword(&ahead, "timeout") &&
+        read_number(&ahead, words->timeout, sizeof(words->timeout))) {
+        found = true;
+        *cursor = ahead;
+    }
+    return found;
+}
+
+static bool read_pause(struct cursor *cursor, struct command_words *words)
+{
+    if (read_clauses(cursor, words))
+        return true;
+    if (!read_argument(cursor, words))
+        return false;
+    (void) read_clauses(cursor, words);
+    return true;
+}
+
 enum grammar_result grammar_read(const char *query, struct command_words *ret_words)
 {
     struct cursor cursor = {.at = query};
@@ -100,10 +157,10 @@ enum grammar_result grammar_read(const char *query, struct command_words *ret_wo
            read_word(&cursor, ret_words->name, sizeof(ret_words->name));
     if (good && text_equals_ignoring_case(ret_words->name, "set")) {
         good = read_assignment(&cursor, ret_words) && at_end(&cursor);
+    } else if (good && text_equals_ignoring_case(ret_words->name, "pause")) {
+        good = read_pause(&cursor, ret_words) && at_end(&cursor);
     } else if (good) {
-        if (skip_blanks(&cursor) && (*cursor.at == '"' || is_word_character(*cursor.at)))
-            good = read_word(&cursor, ret_words->argument, sizeof(ret_words->argument));
-        good = good && at_end(&cursor);
+        good = read_argument(&cursor, ret_words) && at_end(&cursor);
     }
     if (!good)
         return GRAMMAR_SYNTAX_ERROR;

@@ -179,6 +179,21 @@ bool host_list_note_role(struct host_list *list, const char *name, uint16_t port
     return news;
 }
 
+enum host_role host_list_role(const struct host_list *list, const char *name, uint16_t port,
+                              enum host_role unlisted)
+{
+    for (size_t i = 0; i < list->count; i++)
+        if (is_named(list, &list->hosts[i], name, port))
+            return list->hosts[i].role;
+    return unlisted;
+}
+
+void host_list_forget_failures(struct host_list *list)
+{
+    for (size_t i = 0; i < list->count; i++)
+        list->hosts[i].failures = 0;
+}
+
 bool host_list_may_have_standby(const struct host_list *list)
 {
     for (size_t i = 0; i < list->count; i++)

@@ -225,7 +225,7 @@ static void on_servers_gone(struct task *task)
 {
     struct drain *drain = container_of(task, struct drain, task);
     struct pooler *pooler = container_of(drain, struct pooler, drain);
-    if (drain->resumed || pooler->pools->shutdown != SHUTDOWN_WAIT_FOR_SERVERS)
+    if (drain->result != DRAIN_DONE || pooler->pools->shutdown != SHUTDOWN_WAIT_FOR_SERVERS)
         return;
     log_info(NULL, "server connections dropped, exiting");
     loop_stop(pooler->loop);
@@ -254,9 +254,9 @@ static void shut_down(void *owner, enum shutdown_mode mode)
     pools->shutdown = mode;
     listeners_close_tcp(pooler->listeners);
     if (mode == SHUTDOWN_WAIT_FOR_SERVERS) {
-        pools_pause(pools, NULL);
+        pools_pause(pools, NULL, NULL);
         pools_wait_for_drain(pools, &pooler->drain, DRAIN_PAUSE, NULL);
-    } else if (pools->paused) {
+    } else if (pools->pause != NULL) {
         pools_resume(pools, NULL);
     }
     on_client_gone(pooler->clients);
@@ -296,19 +296,19 @@ static void on_hang_up(struct task *task)
 
 static void on_pause(struct pooler *pooler)
 {
-    if (pooler->pools->paused) {
+    if (pooler->pools->pause != NULL) {
         log_info(NULL, "got SIGUSR1, but already paused/suspended");
         return;
     }
     log_info(NULL, "got SIGUSR1, pausing all activity");
-    pools_pause(pooler->pools, NULL);
+    pools_pause(pooler->pools, NULL, NULL);
 }
 
 static void on_continue(struct pooler *pooler)
 {
     if (pooler->pools->shutdown != SHUTDOWN_NONE) {
         log_info(NULL, "got SIGUSR2 while shutting down, ignoring");
-    } else if (!pooler->pools->paused) {
+    } else if (pooler->pools->pause == NULL) {
         log_info(NULL, "got SIGUSR2, but not paused/suspended");
     } else {
         log_info(NULL, "got SIGUSR2, continuing from PAUSE");

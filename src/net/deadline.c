@@ -108,6 +108,11 @@ void deadline_set(struct loop *loop, struct deadline *deadline, usec_t duration_
     deadline_set_since(loop, deadline, duration_us, clock_now_us());
 }
 
+void deadline_set_at(struct loop *loop, struct deadline *deadline, usec_t due_us)
+{
+    deadline_set_since(loop, deadline, 1, due_us - 1);
+}
+
 void deadline_clear(struct deadline *deadline)
 {
     if (!deadline_is_set(deadline))

@@ -1,27 +1,71 @@
 /*
- * drain.c - PAUSE and RESUME, and the console commands that wait until servers are gone.
+ * drain.c - console commands that wait until servers are gone.
  *
- * Each waiting command has its own condition and gets its own answer. Conditions are looked at when
- * a server has gone; with no command waiting that costs one comparison.
+ * Conditions are looked at when a server has gone; with no command waiting that costs one
+ * comparison.
  *
  * SPDX-License-Identifier: ISC
  */
+#include "pool/drain.h"
+
+#include <stdio.h>
+
 #include <utlist.h>
 
+#include "pool/pause.h"
 #include "pool/pools.h"
+
+/* Servers of the database that the drain waits for. */
+static unsigned servers_in_the_way(const struct drain *drain, const struct database *database)
+{
+    const struct pause *pause = database->pause;
+    if (drain->kind == DRAIN_CLOSE_NEEDED)
+        return database->budget.close_needed;
+    if (drain->kind == DRAIN_SWITCHOVER &&
+        (pause == NULL || !pause->until_switchover || pause->drained))
+        return 0;
+    return database->budget.servers;
+}
 
 static bool is_complete(const struct pools *pools, const struct drain *drain)
 {
-    const struct server_budget *budget =
-        drain->database != NULL ? &drain->database->budget : &pools->budget;
-    return (drain->kind == DRAIN_PAUSE ? budget->servers : budget->close_needed) == 0;
+    const struct database *database;
+    if (drain->database != NULL)
+        return servers_in_the_way(drain, drain->database) == 0;
+    if (drain->kind == DRAIN_CLOSE_NEEDED)
+        return pools->budget.close_needed == 0;
+    if (drain->kind == DRAIN_PAUSE)
+        return pools->budget.servers == 0;
+    for (database = pools->databases; database != NULL; database = database->hh.next)
+        if (servers_in_the_way(drain, database) > 0)
+            return false;
+    return true;
 }
 
-static void end_drain(struct pools *pools, struct drain *drain, bool resumed)
+static void describe(const struct pools *pools, struct drain *drain)
 {
+    size_t length = 0;
+    const struct database *database;
+    for (database = pools->databases; database != NULL; database = database->hh.next) {
+        unsigned count = drain->database == NULL || drain->database == database
+                             ? servers_in_the_way(drain, database)
+                             : 0;
+        if (count == 0 || length >= sizeof(drain->still_active))
+            continue;
+        length += (size_t) snprintf(drain->still_active + length,
+                                    sizeof(drain->still_active) - length,
+                                    "%s%u server%s of database %s", length > 0 ? ", " : "", count,
+                                    count == 1 ? "" : "s", database->name);
+    }
+}
+
+static void end_drain(struct pools *pools, struct drain *drain, enum drain_result result)
+{
+    if (result == DRAIN_TIMED_OUT)
+        describe(pools, drain);
     DL_DELETE(pools->drains, drain);
     drain->waiting = false;
-    drain->resumed = resumed;
+    drain->result = result;
     loop_post(pools->loop, &drain->task);
 }
 
@@ -30,7 +74,7 @@ void pools_check_drains(struct pools *pools)
     struct drain *drain, *next;
     DL_FOREACH_SAFE(pools->drains, drain, next) {
         if (is_complete(pools, drain))
-            end_drain(pools, drain, false);
+            end_drain(pools, drain, DRAIN_DONE);
     }
 }
 
@@ -40,7 +84,7 @@ void pools_wait_for_drain(struct pools *pools, struct drain *drain, enum drain_k
     drain->kind = kind;
     drain->database = database;
     drain->waiting = true;
-    drain->resumed = false;
+    drain->result = DRAIN_DONE;
     DL_APPEND(pools->drains, drain);
     pools_check_drains(pools);
 }
@@ -58,41 +102,21 @@ void pools_end_drains(struct pools *pools, const struct database *database)
     struct drain *drain, *next;
     DL_FOREACH_SAFE(pools->drains, drain, next) {
         if (drain->database == database)
-            end_drain(pools, drain, false);
+            end_drain(pools, drain, DRAIN_DONE);
     }
 }
 
-static void tend_all(struct pools *pools, const struct database *database)
+static bool waits_for(const struct drain *drain, const struct pause *pause)
 {
-    struct pool *pool;
-    DL_FOREACH(pools->all, pool) {
-        if (database == NULL || pool->database == database)
-            pool_tend(pool);
-    }
+    return (drain->kind == DRAIN_PAUSE && drain->database == pause->database) ||
+           (drain->kind == DRAIN_SWITCHOVER && pause->until_switchover);
 }
 
-void pools_pause(struct pools *pools, struct database *database)
-{
-    if (database != NULL)
-        database->paused = true;
-    else
-        pools->paused = true;
-    tend_all(pools, database);
-}
-
-void pools_resume(struct pools *pools, struct database *database)
+void drains_of_pause_end(const struct pause *pause, enum drain_result result)
 {
     struct drain *drain, *next;
-    if (database != NULL) {
-        database->paused = false;
-        database_begin_idle(database);
-        database_ensure_standing_pool(database); /* KILL has dropped it */
-    } else {
-        pools->paused = false;
+    DL_FOREACH_SAFE(pause->pools->drains, drain, next) {
+        if (waits_for(drain, pause))
+            end_drain(pause->pools, drain, result);
     }
-    DL_FOREACH_SAFE(pools->drains, drain, next) {
-        if (drain->kind == DRAIN_PAUSE && drain->database == database)
-            end_drain(pools, drain, true);
-    }
-    tend_all(pools, database);
 }

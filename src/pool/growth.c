@@ -142,11 +142,10 @@ static const struct secret *server_secret(const struct pool *pool)
     return secret_is_empty(&pool->fetched) ? &none : &pool->fetched;
 }
 
-/* Opens a connection; for one client alone if it is the turn of one who needs that. */
-static void launch(struct pool *pool)
+/* Opens a connection; for this waiter alone, or for whoever needs one (NULL). */
+static void launch(struct pool *pool, struct waiter *waiter)
 {
     static const struct dedicated none;
-    struct waiter *waiter = pool_dedicated_is_next(pool) ? pool->waiters : NULL;
     const struct dedicated *dedicated = waiter != NULL ? waiter->dedicated : &none;
     const struct config_database *config = pool->database->config;
     const struct settings *settings = settings_current();
@@ -228,6 +227,18 @@ void pool_grow(struct pool *pool)
     }
     while (wants_server(pool) && shared_limits_allow(pool)) {
         log_use_of_reserve(pool);
-        launch(pool);
+        launch(pool, pool_dedicated_is_next(pool) ? pool->waiters : NULL);
+    }
+}
+
+void pool_probe(struct pool *pool)
+{
+    bool wanted = pool->database->budget.servers == 0 && !pool->key.for_auth_query &&
+                  retry_is_due(pool);
+    if (!wanted) {
+        pool_leave_hungry(pool);
+        pool_feed_hungry(pool);
+    } else if (shared_limits_allow(pool)) {
+        launch(pool, NULL);
     }
 }

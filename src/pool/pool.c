@@ -18,6 +18,7 @@
 #include "base/text.h"
 #include "pool/auth_query.h"
 #include "pool/growth.h"
+#include "pool/pause.h"
 #include "pool/pools.h"
 #include "pool/role.h"
 #include "pool/shared_limits.h"
@@ -125,7 +126,7 @@ void pool_count_cancel(struct pool *pool, int change)
 
 bool pool_is_paused(const struct pool *pool)
 {
-    return pool->pools->paused || pool->database->paused;
+    return pool->pools->pause != NULL || pool->database->pause != NULL;
 }
 
 bool pool_is_unreachable(const struct pool *pool)
@@ -501,25 +502,31 @@ static void take_back_promise(struct pool *pool, struct server *server)
 }
 
 /* The host is well, but is not what the clients need: another one is looked for. */
-static void refuse_role(struct pool *pool, struct server *server)
+static void refuse_role(struct pool *pool, struct server *server, const char *reason)
 {
     take_back_promise(pool, server);
     (void) host_list_failed(&pool->hosts, server->host, server->port, server->connect_us, clock_now_us(),
                             pool_login_retry_us(pool));
     pool->last_attempt_failed = pool->attempt_wanted = false;
-    pool_close_server(pool, server, "wrong role");
+    pool_close_server(pool, server, reason);
 }
 
 static void on_logged_in(struct server *server)
 {
     struct pool *pool = server->pool;
-    bool unknown = role_is_unknown(pool, server);
+    bool unknown = role_is_unknown(pool, server), suits;
     if (unknown && server->replication != REPLICATION_PHYSICAL) {
         server_ask_role(server, settings_current()->server_connect_timeout);
         return;
     }
-    if (!unknown && !role_suits(pool, server)) {
-        refuse_role(pool, server);
+    suits = unknown || role_suits(pool, server);
+    if (pool_awaits_switchover(pool) &&
+        !pause_note_login(pool, server, suits && !role_is_wrong_after_switchover(pool, server))) {
+        refuse_role(pool, server, suits ? "pause mode" : "wrong role");
+        return;
+    }
+    if (!suits) {
+        refuse_role(pool, server, "wrong role");
         return;
     }
     if (server->replication != REPLICATION_NONE) {
@@ -560,11 +567,19 @@ static bool is_about_host(const struct failure *failure)
            strncmp(failure->sqlstate, "53", 2) == 0;
 }
 
+/* It did not answer, or says that it stops or starts. */
+static bool is_of_stopped_host(const struct failure *failure)
+{
+    return failure->message[0] == '\0' || strncmp(failure->sqlstate, "57", 2) == 0;
+}
+
 /* Returns true if there is another host, which may be better off. */
 static bool note_failed_host(struct pool *pool, const struct server *server,
                              const struct failure *failure)
 {
     usec_t retry_us = pool_login_retry_us(pool);
+    if (pool_awaits_switchover(pool) && is_of_stopped_host(failure))
+        pause_note_failure(pool, server);
     if (is_about_host(failure))
         return host_list_failed(&pool->hosts, server->host, server->port, server->connect_us, clock_now_us(),
                                 retry_us);
@@ -698,6 +713,20 @@ static void close_surplus(struct pool *pool)
         pool_close_server(pool, pool->servers[SERVER_IDLE]->prev, "too many servers in the pool");
 }
 
+static void tend_paused(struct pool *pool)
+{
+    if (!pool_awaits_switchover(pool)) {
+        close_state(pool, SERVER_IDLE, "pause mode");
+        close_state(pool, SERVER_USED, "pause mode");
+        close_state(pool, SERVER_LOGIN, "pause mode");
+        pool_leave_hungry(pool);
+        pool_feed_hungry(pool);
+        pause_note_drained(pool->database);
+    }
+    if (pool_awaits_switchover(pool))
+        pool_probe(pool);
+}
+
 static void tend(struct pool *pool)
 {
     if (pool->closing)
@@ -707,11 +736,7 @@ static void tend(struct pool *pool)
         fail_waiters(pool);
     }
     if (pool_is_paused(pool)) {
-        close_state(pool, SERVER_IDLE, "pause mode");
-        close_state(pool, SERVER_USED, "pause mode");
-        close_state(pool, SERVER_LOGIN, "pause mode");
-        pool_leave_hungry(pool);
-        pool_feed_hungry(pool);
+        tend_paused(pool);
         return;
     }
     close_surplus(pool);

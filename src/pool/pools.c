@@ -239,6 +239,7 @@ static void release_config(struct database *database)
 static void drop_database(struct pools *pools, struct database *database)
 {
     pools_end_drains(pools, database);
+    pause_release(&database->pause);
     deadline_clear(&database->idle);
     HASH_DELETE(hh, pools->databases, database);
     release_config(database);
@@ -260,15 +261,15 @@ static bool is_in_use(const struct database *database)
     for (const struct pool *pool = database->members; pool != NULL; pool = pool->hh.next)
         if (pool->waiters != NULL)
             return true;
-    return database->client_count > 0 || database->budget.servers > 0 || database->paused ||
-           database->disabled;
+    return database->client_count > 0 || database->budget.servers > 0 ||
+           database->pause != NULL || database->disabled;
 }
 
 static void on_automatic_idle(struct deadline *deadline)
 {
     struct database *database = container_of(deadline, struct database, idle);
     struct pools *pools = database->pools;
-    if (database->client_count > 0 || database->paused || database->disabled)
+    if (database->client_count > 0 || database->pause != NULL || database->disabled)
         return; /* begins anew when that ends */
     if (is_in_use(database)) {
         database_begin_idle(database);
@@ -561,6 +562,7 @@ void pools_close(struct pools *pools)
     struct user *user, *next_user;
     struct pool *pool, *next_pool;
     deadline_clear(&pools->stats_deadline);
+    pause_release(&pools->pause);
     HASH_ITER(hh, pools->databases, database, next_database) {
         HASH_ITER(hh, database->members, pool, next_pool) {
             auth_query_end_pool(pool);

@@ -8,9 +8,13 @@
 #include <string.h>
 
 #include "config/config.h"
+#include "pool/pause.h"
 
 /* Where a role is wanted the hosts are looked at this often, at last. */
 #define ROLE_RETRY_US USEC_PER_SEC
+
+/* In a pause that waits for the end of a switchover; the shortest pause of a host. */
+#define SWITCHOVER_RETRY_US (USEC_PER_SEC / 10)
 
 static enum target_session_attrs wanted(const struct pool *pool)
 {
@@ -63,14 +67,21 @@ bool role_still_suits(const struct pool *pool, const struct server *server)
     return wanted(pool) == TARGET_PREFER_STANDBY || has_role(server, wanted(pool));
 }
 
+bool role_is_wrong_after_switchover(const struct pool *pool, const struct server *server)
+{
+    return !pool_wants_role(pool) && server->in_hot_standby == TOLD_ON;
+}
+
 usec_t pool_login_retry_us(const struct pool *pool)
 {
     usec_t retry_us = settings_current()->server_login_retry;
+    if (pool_awaits_switchover(pool))
+        return SWITCHOVER_RETRY_US;
     return pool_wants_role(pool) && retry_us > ROLE_RETRY_US ? ROLE_RETRY_US : retry_us;
 }
 
 bool role_may_come(const struct pool *pool, const struct failure *failure)
 {
-    return pool_wants_role(pool) &&
+    return (pool_wants_role(pool) || pool_awaits_switchover(pool)) &&
            (failure->message[0] == '\0' || strncmp(failure->sqlstate, "57", 2) == 0);
 }

@@ -273,6 +273,48 @@ ROWS(lists)
         visit(argument, view, &rows[i]);
 }
 
+/* ---- pauses ---- */
+
+static unsigned count_waiters(const struct pools *pools, const struct database *database)
+{
+    const struct pool *pool;
+    unsigned count = 0;
+    DL_FOREACH(pools->all, pool) {
+        if (database == NULL || pool->database == database)
+            count += pool->waiter_count;
+    }
+    return count;
+}
+
+static struct pause_row pause_row_of(const struct pause *pause)
+{
+    const struct server_budget *budget =
+        pause->database != NULL ? &pause->database->budget : &pause->pools->budget;
+    return (struct pause_row){
+        .pause = pause,
+        .servers = pause->until_switchover && pause->drained ? 0 : budget->servers,
+        .waiting = count_waiters(pause->pools, pause->database),
+    };
+}
+
+ROWS(pauses)
+{
+    struct list databases = sorted_databases(report);
+    struct pause_row row;
+    if (report->pools->pause != NULL) {
+        row = pause_row_of(report->pools->pause);
+        visit(argument, view, &row);
+    }
+    for (size_t i = 0; i < databases.count; i++) {
+        const struct database *database = databases.items[i];
+        if (database->pause == NULL)
+            continue;
+        row = pause_row_of(database->pause);
+        visit(argument, view, &row);
+    }
+    free(databases.items);
+}
+
 /* ---- counters ---- */
 
 /* The sums over some pools, now and at the older snapshot. */
@@ -351,8 +393,8 @@ ROWS(config)
 ROWS(state)
 {
     const struct count_row rows[] = {
-        {"active", !report->pools->paused},
-        {"paused", report->pools->paused},
+        {"active", report->pools->pause == NULL},
+        {"paused", report->pools->pause != NULL},
         {"suspended", false},
     };
     for (size_t i = 0; i < countof(rows); i++)

@@ -142,6 +142,26 @@ static const char *user_pool_mode(const struct config_user *user)
     return pool_mode_name((enum pool_mode) user->pool_mode);
 }
 
+static const char *pause_target(const struct pause *pause)
+{
+    return pause->database != NULL
+               ? target_session_attrs_name(pause->database->config->target_session_attrs)
+               : NULL;
+}
+
+static const char *moment_text(struct view_context *at, usec_t monotonic_us)
+{
+    return monotonic_us != 0 ? time_text(at, monotonic_us) : NULL;
+}
+
+static const char *pause_timeout_text(struct view_context *at, const struct pause *pause)
+{
+    if (pause->timeout_us == 0)
+        return NULL;
+    snprintf(at->scratch, sizeof(at->scratch), "%g", (double) pause->timeout_us / USEC_PER_SEC);
+    return at->scratch;
+}
+
 /* Right-aligned to nine places, as PgBouncer writes it; empty if unset. */
 static const char *size_text(struct view_context *at, int size)
 {
@@ -188,6 +208,7 @@ static int64_t not_negative(uint64_t counter)
 #define VERSION_COLUMN(name, type, value, help)   READER(version, struct count_row, name, type, value)
 #define MEM_COLUMN(name, type, value, help)       READER(mem, struct slab, name, type, value)
 #define DNS_HOSTS_COLUMN(name, type, value, help) READER(dns_hosts, struct dns_row, name, type, value)
+#define PAUSES_COLUMN(name, type, value, help)    READER(pauses, struct pause_row, name, type, value)
 #include "report/views.def"
 
 #define ENTRY(view, name, type, help) {#name, COLUMN_##type, help, view##_##name},
@@ -253,6 +274,11 @@ static const struct column dns_hosts_columns[] = {
 #include "report/views.def"
 };
 
+static const struct column pauses_columns[] = {
+#define PAUSES_COLUMN(name, type, value, help) ENTRY(pauses, name, type, help)
+#include "report/views.def"
+};
+
 /* ---- the views ---- */
 
 #define VIEW(name, rows) {#name, name##_columns, countof(name##_columns), rows}
@@ -264,6 +290,7 @@ const struct view views[] = {
     VIEW(dns_hosts, rows_dns_hosts),
     VIEW(lists, rows_lists),
     VIEW(mem, rows_mem),
+    VIEW(pauses, rows_pauses),
     VIEW(pools, rows_pools),
     VIEW(servers, rows_servers),
     VIEW(state, rows_state),

@@ -46,6 +46,10 @@ SHOW_COLUMNS = {
     "STATE": "key:t value:t",
     "VERSION": "version:t",
     "MEM": "name:t size:i used:i free:i memtotal:i",
+    # PgBouncer does not have these.
+    "PAUSES": (
+        "database:t target_session_attrs:t state:t since:t until:t timeout:t until_switchover:i "
+        "user:t addr:t port:i servers:i waiting:i"),
 }
 
 TOTALS = [prefix + name for prefix in ("total_", "avg_") for name in COUNTERS.format(

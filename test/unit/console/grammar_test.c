@@ -217,10 +217,51 @@ static void test_words_begin_empty(void **state UNUSED)
     assert_string_equal(words.value, "");
 }
 
+static void test_pause(void **state UNUSED)
+{
+    static const struct {
+        const char *query, *argument, *timeout;
+        bool until_switchover;
+    } cases[] = {
+        {"PAUSE", "", "", false},
+        {"pause TIMEOUT 5;", "", "5", false},
+        {"PAUSE timeout 0.25 ;", "", "0.25", false},
+        {"PAUSE app\n timeout\t.5", "app", ".5", false},
+        {"PAUSE timeout", "timeout", "", false},
+        {"PAUSE timeout TIMEOUT 1", "timeout", "1", false},
+        {"PAUSE \"timeout\" TIMEOUT 1", "timeout", "1", false},
+        {"PAUSE until", "until", "", false},
+        {"PAUSE until timeout 3", "until", "3", false},
+        {"PAUSE UNTIL switchover", "", "", true},
+        {"PAUSE UNTIL SWITCHOVER TIMEOUT 10;", "", "10", true},
+        {"PAUSE \"my-db\" until switchover timeout 10", "my-db", "10", true},
+        {"PAUSE switchover UNTIL SWITCHOVER", "switchover", "", true},
+    };
+    struct command_words words;
+    for (size_t i = 0; i < countof(cases); i++) {
+        if (grammar_read(cases[i].query, &words) != GRAMMAR_GOOD)
+            fail_msg("<%s> was refused", cases[i].query);
+        assert_string_equal(words.argument, cases[i].argument);
+        assert_string_equal(words.timeout, cases[i].timeout);
+        assert_int_equal(words.until_switchover, cases[i].until_switchover);
+    }
+    assert_syntax_error("PAUSE app TIMEOUT");
+    assert_syntax_error("PAUSE app UNTIL");
+    assert_syntax_error("PAUSE app UNTIL TIMEOUT 1");
+    assert_syntax_error("PAUSE TIMEOUT 1 app");
+    assert_syntax_error("PAUSE TIMEOUT 1 UNTIL SWITCHOVER");
+    assert_syntax_error("PAUSE TIMEOUT \"1\"");
+    assert_syntax_error("PAUSE TIMEOUT 1s");
+    assert_syntax_error("PAUSE TIMEOUT 1 TIMEOUT 2");
+    assert_syntax_error("RESUME app TIMEOUT 1");
+    assert_int_equal(grammar_read("PAUSE TIMEOUT 11111111111111111", &words), GRAMMAR_TOO_LONG);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_commands),
+        cmocka_unit_test(test_pause),
         cmocka_unit_test(test_assignments),
         cmocka_unit_test(test_what_is_no_command),
         cmocka_unit_test(test_one_command_at_a_time),

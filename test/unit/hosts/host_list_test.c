@@ -316,6 +316,30 @@ static void test_unix_sockets(void **state UNUSED)
     assert_false(host_is_unix(" /tmp"));
 }
 
+static void test_role_of_a_host(void **state UNUSED)
+{
+    struct host_list list;
+    host_list_init(&list, "a,b", "1,2", false);
+    assert_true(host_list_note_role(&list, "b", 2, HOST_STANDBY));
+    assert_int_equal(host_list_role(&list, "a", 1, HOST_STANDBY), HOST_UNKNOWN);
+    assert_int_equal(host_list_role(&list, "b", 2, HOST_PRIMARY), HOST_STANDBY);
+    assert_int_equal(host_list_role(&list, "b", 1, HOST_PRIMARY), HOST_PRIMARY);
+    host_list_release(&list);
+    assert_int_equal(host_list_role(&list, "a", 1, HOST_STANDBY), HOST_STANDBY);
+}
+
+static void test_forgotten_failures(void **state UNUSED)
+{
+    struct host_list list;
+    usec_t pause_us, since_us;
+    host_list_init(&list, "a,b", NULL, false);
+    host_list_refused(&list, 1000, 1000, USEC_PER_SEC);
+    assert_true(host_list_must_wait(&list, 1000, USEC_PER_SEC, &pause_us, &since_us));
+    host_list_forget_failures(&list);
+    assert_false(host_list_must_wait(&list, 1000, USEC_PER_SEC, &pause_us, &since_us));
+    host_list_release(&list);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -334,6 +358,8 @@ int main(void)
         cmocka_unit_test(test_list_owns_its_texts),
         cmocka_unit_test(test_ports),
         cmocka_unit_test(test_roles),
+        cmocka_unit_test(test_role_of_a_host),
+        cmocka_unit_test(test_forgotten_failures),
         cmocka_unit_test(test_unix_sockets),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -201,10 +201,26 @@ static void test_since_into_a_queue_that_has_run_empty(void **state)
     assert_true(run_until_or(loop, 2 * USEC_PER_SEC, flag_is_set, &early.is_done));
 }
 
+static void test_moments_of_any_distance(void **state)
+{
+    struct loop *loop = *state;
+    struct probe late = make_probe(loop), early = make_probe(loop), past = make_probe(loop);
+    usec_t now_us = clock_now_us();
+    deadline_set_at(loop, &late.deadline, now_us + 40 * MSEC);
+    deadline_set_at(loop, &early.deadline, now_us + 20 * MSEC);
+    deadline_set_at(loop, &past.deadline, now_us);
+    run_until(loop, flag_is_set, &late.is_done);
+    assert_int_equal(past.rank, 1);
+    assert_int_equal(early.rank, 2);
+    assert_true(early.passed_us >= now_us + 20 * MSEC);
+    assert_true(late.passed_us >= now_us + 40 * MSEC);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_passes_once_and_not_early, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_moments_of_any_distance, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_order_within_and_across_queues, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_clear, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_timer_without_deadline_is_harmless, set_up, tear_down),

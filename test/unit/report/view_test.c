@@ -76,6 +76,9 @@ static const struct {
     {"version", "version:t "},
     {"mem", "name:t size:i used:i free:i memtotal:i "},
     {"dns_hosts", "hostname:t ttl:q addrs:t "},
+    {"pauses",
+     "database:t target_session_attrs:t state:t since:t until:t timeout:t until_switchover:i user:t "
+     "addr:t port:i servers:i waiting:i "},
 };
 
 static void test_columns(void **state UNUSED)
@@ -173,6 +176,7 @@ static struct config_user line = {.name = (char *) (uintptr_t) "bob",
                                   .max_user_client_connections = CONFIG_UNSET};
 static struct config_database plain_entry, full_entry;
 static struct database plain, full;
+static struct pause full_pause;
 static struct user bob, al;
 static struct pool pool;
 static struct pools pools;
@@ -206,12 +210,13 @@ static int start(void **state UNUSED)
     full_entry.max_db_connections = 5;
     full_entry.max_db_client_connections = 6;
     plain = (struct database){.name = "plain", .config = &plain_entry, .pools = &pools};
+    full_pause = (struct pause){.pools = &pools, .database = &full};
     full = (struct database){.name = "full",
                              .config = &full_entry,
                              .pools = &pools,
                              .budget = {.servers = 4},
                              .client_count = 5,
-                             .paused = true,
+                             .pause = &full_pause,
                              .disabled = true};
     bob = (struct user){.name = "bob", .config = &line, .budget = {.servers = 1}, .client_count = 2};
     al = (struct user){.name = "al"};
@@ -424,8 +429,26 @@ static void test_config(void **state UNUSED)
 static void test_state(void **state UNUSED)
 {
     assert_string_equal(show("state", &report), "active|yes\npaused|no\nsuspended|no\n");
-    pools.paused = true;
+    struct pause pause = {.pools = &pools};
+    pools.pause = &pause;
     assert_string_equal(show("state", &report), "active|no\npaused|yes\nsuspended|no\n");
+}
+
+static void test_pauses(void **state UNUSED)
+{
+    struct pause_row row = {.pause = &full_pause, .servers = 2, .waiting = 3};
+    const char *text;
+    full_pause.timeout_us = 1500 * USEC_PER_MSEC;
+    full_pause.user = "admin";
+    full_pause.until_switchover = true;
+    text = show_row("pauses", &row);
+    assert_non_null(strstr(text, "full|any|draining|"));
+    assert_non_null(strstr(text, "|NULL|1.5|1|admin|"));
+    assert_non_null(strstr(text, "|2|3\n"));
+    full_pause.drained = true; /* what is open now was opened to look */
+    text = show("pauses", &report);
+    assert_non_null(strstr(text, "full|any|paused|"));
+    assert_non_null(strstr(text, "|0|0\n"));
 }
 
 static void test_version(void **state UNUSED)
@@ -466,6 +489,7 @@ int main(void)
         view_unit_test(test_large_counters),
         view_unit_test(test_config),
         view_unit_test(test_state),
+        view_unit_test(test_pauses),
         view_unit_test(test_version),
         view_unit_test(test_mem),
         view_unit_test(test_dns_hosts),
