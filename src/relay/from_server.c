@@ -202,10 +202,12 @@ static bool watches_columns(const struct session *session, const struct frame *f
 }
 
 /* It tells what columns the result of a statement has, and somebody wants to know. */
-static bool tells_columns(unsigned answer, uint8_t type)
+static bool tells_columns(const struct server *server, uint8_t type)
 {
-    return (type == 'T' || type == 'n') && (answer & ANSWER_NOTED) &&
-           (answer & ANSWER_TYPE) == 'D';
+    if (type != 'T' && type != 'n') /* most messages */
+        return false;
+    unsigned answer = answers_next(&server->answers);
+    return (answer & ANSWER_NOTED) && (answer & ANSWER_TYPE) == 'D';
 }
 
 /* Of one that is too long to be gathered the length must do. */
@@ -291,7 +293,7 @@ static bool note_answer(struct piece *piece, const struct frame *frame)
     server->said_goodbye = frame->type == 'E' && server->answers.count == 0;
     if (server->said_goodbye && session_is_done_with_server(piece->session))
         return leave_server(piece);
-    if (tells_columns(answers_next(&server->answers), frame->type))
+    if (tells_columns(server, frame->type))
         take_columns(piece, frame);
     if (!answers_received(&server->answers, frame->type))
         return distrust(piece, "unknown pkt");
@@ -396,8 +398,7 @@ static bool take_next(struct piece *piece)
     bool whole = (flags & MESSAGE_WHOLE) || watches_tag(piece->session, &frame) ||
                  watches_columns(piece->session, &frame) ||
                  reads_error_of_set(piece->session, &frame) ||
-                 (frame.size <= LOOP_HEADROOM &&
-                  tells_columns(answers_next(&piece->server->answers), frame.type)) ||
+                 (frame.size <= LOOP_HEADROOM && tells_columns(piece->server, frame.type)) ||
                  (frame.type == 'E' && repeat_reads_error(piece->session, (size_t) frame.size));
     uint64_t wanted = awaits_columns(piece->session, &frame) ? frame.size + FRAME_HEADER_SIZE
                       : whole                                ? frame.size
