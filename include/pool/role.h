@@ -35,6 +35,9 @@ bool role_is_wrong_after_switchover(const struct pool *pool, const struct server
 /* server_login_retry, or less where a role is wanted. */
 usec_t pool_login_retry_us(const struct pool *pool);
 
+/* It did not answer, or says that it stops or starts. */
+bool host_is_stopped(const struct failure *failure);
+
 /* A failed attempt is no answer to clients who wait for a role: nothing but the host was wrong. */
 bool role_may_come(const struct pool *pool, const struct failure *failure);
 

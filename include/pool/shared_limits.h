@@ -52,6 +52,9 @@ void pool_feed_hungry(struct pool *pool);
 /* Takes the pool out of the queue that it stands in. */
 void pool_leave_hungry(struct pool *pool);
 
+/* It leaves the queue, and if room was offered to it, that goes to the next one. */
+void pool_needs_no_room(struct pool *pool);
+
 /* Sets a time to look after the pool again, `limit_us` after `since_us`; in growth.c. */
 void pool_look_again(struct pool *pool, usec_t limit_us, usec_t since_us);
 

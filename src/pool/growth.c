@@ -221,8 +221,7 @@ void pool_grow(struct pool *pool)
     while (ordinary_waiters(pool) > expected_servers(pool) && check_used_server(pool))
         ;
     if (!wants_server(pool)) {
-        pool_leave_hungry(pool);
-        pool_feed_hungry(pool); /* if room was offered to us, it goes to the next one */
+        pool_needs_no_room(pool);
         return;
     }
     while (wants_server(pool) && shared_limits_allow(pool)) {
@@ -235,10 +234,8 @@ void pool_probe(struct pool *pool)
 {
     bool wanted = pool->database->budget.servers == 0 && !pool->key.for_auth_query &&
                   retry_is_due(pool);
-    if (!wanted) {
-        pool_leave_hungry(pool);
-        pool_feed_hungry(pool);
-    } else if (shared_limits_allow(pool)) {
+    if (!wanted)
+        pool_needs_no_room(pool);
+    else if (shared_limits_allow(pool))
         launch(pool, NULL);
-    }
 }

@@ -501,12 +501,29 @@ static void take_back_promise(struct pool *pool, struct server *server)
     count_waiter(pool, waiter, 1);
 }
 
+/* Its host is left alone for a while. Returns true if another one may be better off. */
+static bool pause_host(struct pool *pool, const struct server *server)
+{
+    return host_list_failed(&pool->hosts, server->host, server->port, server->connect_us,
+                            clock_now_us(), pool_login_retry_us(pool));
+}
+
+/* Why a server that has logged in may not serve; NULL if it may. A good one can end a pause. */
+static const char *reason_to_refuse(struct pool *pool, const struct server *server)
+{
+    /* A walsender of before PostgreSQL 14 does not tell its role, and cannot be asked. */
+    bool suits = role_is_unknown(pool, server) || role_suits(pool, server);
+    if (pool_awaits_switchover(pool) &&
+        !pause_note_login(pool, server, suits && !role_is_wrong_after_switchover(pool, server)))
+        return suits ? "pause mode" : "wrong role";
+    return suits ? NULL : "wrong role";
+}
+
 /* The host is well, but is not what the clients need: another one is looked for. */
-static void refuse_role(struct pool *pool, struct server *server, const char *reason)
+static void refuse_server(struct pool *pool, struct server *server, const char *reason)
 {
     take_back_promise(pool, server);
-    (void) host_list_failed(&pool->hosts, server->host, server->port, server->connect_us, clock_now_us(),
-                            pool_login_retry_us(pool));
+    (void) pause_host(pool, server);
     pool->last_attempt_failed = pool->attempt_wanted = false;
     pool_close_server(pool, server, reason);
 }
@@ -514,19 +531,13 @@ static void refuse_role(struct pool *pool, struct server *server, const char *re
 static void on_logged_in(struct server *server)
 {
     struct pool *pool = server->pool;
-    bool unknown = role_is_unknown(pool, server), suits;
-    if (unknown && server->replication != REPLICATION_PHYSICAL) {
+    if (role_is_unknown(pool, server) && server->replication != REPLICATION_PHYSICAL) {
         server_ask_role(server, settings_current()->server_connect_timeout);
         return;
     }
-    suits = unknown || role_suits(pool, server);
-    if (pool_awaits_switchover(pool) &&
-        !pause_note_login(pool, server, suits && !role_is_wrong_after_switchover(pool, server))) {
-        refuse_role(pool, server, suits ? "pause mode" : "wrong role");
-        return;
-    }
-    if (!suits) {
-        refuse_role(pool, server, "wrong role");
+    const char *reason = reason_to_refuse(pool, server);
+    if (reason != NULL) {
+        refuse_server(pool, server, reason);
         return;
     }
     if (server->replication != REPLICATION_NONE) {
@@ -563,27 +574,18 @@ static bool is_not_yet(const struct failure *failure)
 /* It concerns the host alone: shutting down, full, or it did not answer as a server does. */
 static bool is_about_host(const struct failure *failure)
 {
-    return failure->message[0] == '\0' || strncmp(failure->sqlstate, "57", 2) == 0 ||
-           strncmp(failure->sqlstate, "53", 2) == 0;
-}
-
-/* It did not answer, or says that it stops or starts. */
-static bool is_of_stopped_host(const struct failure *failure)
-{
-    return failure->message[0] == '\0' || strncmp(failure->sqlstate, "57", 2) == 0;
+    return host_is_stopped(failure) || strncmp(failure->sqlstate, "53", 2) == 0;
 }
 
 /* Returns true if there is another host, which may be better off. */
 static bool note_failed_host(struct pool *pool, const struct server *server,
                              const struct failure *failure)
 {
-    usec_t retry_us = pool_login_retry_us(pool);
-    if (pool_awaits_switchover(pool) && is_of_stopped_host(failure))
+    if (pool_awaits_switchover(pool) && host_is_stopped(failure))
         pause_note_failure(pool, server);
     if (is_about_host(failure))
-        return host_list_failed(&pool->hosts, server->host, server->port, server->connect_us, clock_now_us(),
-                                retry_us);
-    host_list_refused(&pool->hosts, server->connect_us, clock_now_us(), retry_us);
+        return pause_host(pool, server);
+    host_list_refused(&pool->hosts, server->connect_us, clock_now_us(), pool_login_retry_us(pool));
     return false;
 }
 
@@ -616,10 +618,9 @@ static void fail_dedicated(struct pool *pool, struct server *server, const char 
 {
     struct waiter *waiter = server->promised_to;
     bool held = role_may_come(pool, failure);
+    /* The others are not to wait for a dead host. */
     if (held || (failure->message[0] == '\0' && pool->hosts.count > 1))
-        /* The others are not to wait for a dead host. */
-        host_list_failed(&pool->hosts, server->host, server->port, server->connect_us,
-                         clock_now_us(), pool_login_retry_us(pool));
+        (void) pause_host(pool, server);
     if (held) {
         take_back_promise(pool, server);
     } else {
@@ -719,8 +720,7 @@ static void tend_paused(struct pool *pool)
         close_state(pool, SERVER_IDLE, "pause mode");
         close_state(pool, SERVER_USED, "pause mode");
         close_state(pool, SERVER_LOGIN, "pause mode");
-        pool_leave_hungry(pool);
-        pool_feed_hungry(pool);
+        pool_needs_no_room(pool);
         pause_note_drained(pool->database);
     }
     if (pool_awaits_switchover(pool))

@@ -80,8 +80,12 @@ usec_t pool_login_retry_us(const struct pool *pool)
     return pool_wants_role(pool) && retry_us > ROLE_RETRY_US ? ROLE_RETRY_US : retry_us;
 }
 
+bool host_is_stopped(const struct failure *failure)
+{
+    return failure->message[0] == '\0' || strncmp(failure->sqlstate, "57", 2) == 0;
+}
+
 bool role_may_come(const struct pool *pool, const struct failure *failure)
 {
-    return (pool_wants_role(pool) || pool_awaits_switchover(pool)) &&
-           (failure->message[0] == '\0' || strncmp(failure->sqlstate, "57", 2) == 0);
+    return (pool_wants_role(pool) || pool_awaits_switchover(pool)) && host_is_stopped(failure);
 }

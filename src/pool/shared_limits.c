@@ -265,6 +265,12 @@ void pool_feed_hungry(struct pool *pool)
         feed(budget_of(pool, scope), scope);
 }
 
+void pool_needs_no_room(struct pool *pool)
+{
+    pool_leave_hungry(pool);
+    pool_feed_hungry(pool);
+}
+
 /* Makes room, at the cost of others if need be. */
 static bool fits(struct pool *pool, enum budget_scope scope)
 {
