@@ -61,6 +61,9 @@ void pools_resume(struct pools *pools, struct database *database);
 /* Frees a pause without ending it for anybody; fine if there is none. */
 void pause_release(struct pause **pause);
 
+/* Servers that were open before the pause, and have not gone yet. */
+unsigned pause_servers_left(const struct pause *pause);
+
 /* The pool is paused for a switchover, and all servers of its database that were open have gone. */
 bool pool_awaits_switchover(const struct pool *pool);
 

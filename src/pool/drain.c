@@ -21,10 +21,9 @@ static unsigned servers_in_the_way(const struct drain *drain, const struct datab
     const struct pause *pause = database->pause;
     if (drain->kind == DRAIN_CLOSE_NEEDED)
         return database->budget.close_needed;
-    if (drain->kind == DRAIN_SWITCHOVER &&
-        (pause == NULL || !pause->until_switchover || pause->drained))
-        return 0;
-    return database->budget.servers;
+    if (drain->kind == DRAIN_PAUSE)
+        return database->budget.servers;
+    return pause != NULL && pause->until_switchover ? pause_servers_left(pause) : 0;
 }
 
 static bool is_complete(const struct pools *pools, const struct drain *drain)

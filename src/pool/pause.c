@@ -20,13 +20,17 @@ static struct pause **place_of(struct pools *pools, struct database *database)
     return database != NULL ? &database->pause : &pools->pause;
 }
 
-static void tend_all(struct pools *pools, const struct database *database)
+/* The pools of the database, or all. */
+static void tend_pools(struct pools *pools, const struct database *database)
 {
     struct pool *pool;
-    DL_FOREACH(pools->all, pool) {
-        if (database == NULL || pool->database == database)
+    if (database == NULL) {
+        DL_FOREACH(pools->all, pool)
             pool_tend(pool);
+        return;
     }
+    for (pool = database->members; pool != NULL; pool = pool->hh.next)
+        pool_tend(pool);
 }
 
 /* ---- the end ---- */
@@ -62,7 +66,7 @@ static void end_pause(struct pools *pools, struct database *database)
         database_begin_idle(database);
         database_ensure_standing_pool(database); /* KILL has dropped it */
     }
-    tend_all(pools, database);
+    tend_pools(pools, database);
 }
 
 void pools_resume(struct pools *pools, struct database *database)
@@ -113,7 +117,7 @@ void pools_pause(struct pools *pools, struct database *database,
         list_hosts(pause);
     if (pause->timeout_us > 0)
         deadline_set_at(pools->loop, &pause->deadline, pause->since_us + pause->timeout_us);
-    tend_all(pools, database);
+    tend_pools(pools, database);
 }
 
 static bool wants_primary(const struct database *database)
@@ -136,6 +140,13 @@ unsigned pools_pause_for_switchover(struct pools *pools, const struct pause_requ
 }
 
 /* ---- the switchover ---- */
+
+unsigned pause_servers_left(const struct pause *pause)
+{
+    if (pause->until_switchover && pause->drained)
+        return 0;
+    return pause->database != NULL ? pause->database->budget.servers : pause->pools->budget.servers;
+}
 
 bool pool_awaits_switchover(const struct pool *pool)
 {

@@ -275,26 +275,23 @@ ROWS(lists)
 
 /* ---- pauses ---- */
 
-static unsigned count_waiters(const struct pools *pools, const struct database *database)
+static unsigned count_waiters(const struct pause *pause)
 {
     const struct pool *pool;
     unsigned count = 0;
-    DL_FOREACH(pools->all, pool) {
-        if (database == NULL || pool->database == database)
+    if (pause->database == NULL)
+        DL_FOREACH(pause->pools->all, pool)
             count += pool->waiter_count;
-    }
+    else
+        for (pool = pause->database->members; pool != NULL; pool = pool->hh.next)
+            count += pool->waiter_count;
     return count;
 }
 
 static struct pause_row pause_row_of(const struct pause *pause)
 {
-    const struct server_budget *budget =
-        pause->database != NULL ? &pause->database->budget : &pause->pools->budget;
     return (struct pause_row){
-        .pause = pause,
-        .servers = pause->until_switchover && pause->drained ? 0 : budget->servers,
-        .waiting = count_waiters(pause->pools, pause->database),
-    };
+        .pause = pause, .servers = pause_servers_left(pause), .waiting = count_waiters(pause)};
 }
 
 ROWS(pauses)
