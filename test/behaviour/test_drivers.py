@@ -13,12 +13,12 @@ import threading
 import psycopg
 import pytest
 
+from support.jdbc import JDBC, needs_jdbc
 from support.postgres import find_program
 from support.process import unprivileged
 
 CLIENTS = 50
 ROUNDS = 12
-JDBC = "/usr/share/java/postgresql.jar"
 
 
 @pytest.fixture
@@ -321,16 +321,8 @@ public class Drivers {
 """
 
 
-def has_java():
-    try:
-        return os.path.exists(JDBC) and subprocess.run(["javac", "-version"],
-                                                       capture_output=True).returncode == 0
-    except OSError:
-        return False
-
-
 @pytest.mark.limit(120)
-@pytest.mark.skipif(not has_java(), reason="needs a JDK and libpostgresql-jdbc-java")
+@needs_jdbc
 def test_jdbc(pooler, pg, tmp_path):
     source = tmp_path / "Drivers.java"
     source.write_text(JAVA_SOURCE)

@@ -19,11 +19,11 @@ import time
 import psycopg
 import pytest
 
+from support.jdbc import JDBC, needs_jdbc
 from support.postgres import find_program
 from support.process import unprivileged
 
 CLIENTS = 50
-JDBC = "/usr/share/java/postgresql.jar"
 
 CHANGES = (
     "ALTER TABLE changing ADD more int DEFAULT 7",
@@ -301,16 +301,8 @@ public class Changes {
 """
 
 
-def has_java():
-    try:
-        return os.path.exists(JDBC) and subprocess.run(["javac", "-version"],
-                                                       capture_output=True).returncode == 0
-    except OSError:
-        return False
-
-
 @pytest.mark.limit(120)
-@pytest.mark.skipif(not has_java(), reason="needs a JDK and libpostgresql-jdbc-java")
+@needs_jdbc
 def test_jdbc(pooler, pg, tmp_path):
     source = tmp_path / "Changes.java"
     source.write_text(JAVA_SOURCE)
